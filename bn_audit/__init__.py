@@ -1,0 +1,1 @@
+"""bn-audit: audits model files for batch-normalisation mode mistakes."""

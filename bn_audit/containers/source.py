@@ -1,0 +1,142 @@
+"""A file that is read in ranges, with every range checked and every byte counted."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+from typing import BinaryIO
+
+from bn_audit.errors import MalformedFileError, MissingTargetError
+
+
+class Source:
+    """One regular file, opened on the first read and never written.
+
+    Attributes:
+        path: Where the file lies.
+        name: How messages call it.
+        size: Size in bytes when it was first looked at.
+        bytes_read: Bytes read so far, siblings included.
+    """
+
+    def __init__(self, path: Path, name: str | None = None) -> None:
+        self.path = path
+        self.name = name or str(path)
+        self._own_bytes = 0
+        self._stream: BinaryIO | None = None
+        self._siblings: dict[str, Source] = {}
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise MissingTargetError(
+                f"{self.name}: cannot be opened ({error.strerror or error}): check the path"
+            ) from error
+        if not path.is_file():
+            raise MissingTargetError(f"{self.name}: not a regular file: name a file or a directory of artifacts")
+        self.size = status.st_size
+
+    def __enter__(self) -> Source:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes read so far from this file and from the siblings opened through it."""
+        return self._own_bytes + sum(sibling.bytes_read for sibling in self._siblings.values())
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return exactly `length` bytes from `offset`.
+
+        Raises:
+            MalformedFileError: the range does not lie within the file.
+            MissingTargetError: the file cannot be opened or read.
+        """
+        if offset < 0 or length < 0 or offset + length > self.size:
+            raise MalformedFileError(
+                f"{self.name}: truncated or corrupt: bytes {offset} to {offset + length} are needed, "
+                f"the file has {self.size}: copy or download it again"
+            )
+        try:
+            stream = self._opened()
+            stream.seek(offset)
+            data = stream.read(length)
+        except OSError as error:
+            raise MissingTargetError(f"{self.name}: cannot be read ({error.strerror or error})") from error
+        self._own_bytes += len(data)
+        if len(data) != length:
+            raise MalformedFileError(f"{self.name}: became shorter while it was read: audit it when it is complete")
+        return data
+
+    def head(self, length: int) -> bytes:
+        """Return the first `length` bytes, or the whole file where it is shorter."""
+        return self.read(0, min(length, self.size))
+
+    def sibling(self, name: str) -> Source:
+        """Return another file of the same directory tree, such as a shard.
+
+        Raises:
+            MalformedFileError: the name leads out of the directory.
+            MissingTargetError: the file is not there.
+        """
+        if name not in self._siblings:
+            parts = PurePosixPath(name)
+            directory = self.path.parent.resolve()
+            candidate = directory / parts
+            if parts.is_absolute() or not candidate.resolve().is_relative_to(directory):
+                raise MalformedFileError(f"{self.name}: names the file {name!r} outside its own directory: not read")
+            self._siblings[name] = Source(candidate, str(PurePosixPath(self.name).parent / parts))
+        return self._siblings[name]
+
+    def close(self) -> None:
+        """Close the file; a later read opens it again."""
+        for sibling in self._siblings.values():
+            sibling.close()
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+    def _opened(self) -> BinaryIO:
+        if self._stream is None:
+            self._stream = self.path.open("rb", buffering=0)
+        return self._stream
+
+
+class SourceStream(io.RawIOBase):
+    """A `Source` as a seekable stream, for libraries that want one."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._position = 0
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move the position; past the end is allowed, as in any stream."""
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._source.size}[whence]
+        if start + offset < 0:
+            raise OSError("seek before the start")
+        self._position = start + offset
+        return self._position
+
+    def tell(self) -> int:
+        """Return the position."""
+        return self._position
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Return up to `size` bytes from the position."""
+        left = max(self._source.size - self._position, 0)
+        length = left if size is None or size < 0 else min(size, left)
+        data = self._source.read(self._position, length)
+        self._position += length
+        return data

@@ -1,0 +1,99 @@
+"""The elements of a strided tensor as contiguous bytes, reading only the range that holds them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from bn_audit.errors import LimitExceededError, MalformedFileError
+from bn_audit.subject.tensor import ITEM_SIZES
+
+MAX_GATHERED_ELEMENTS = 1 << 24
+"""Largest tensor that is rearranged element by element; the tensors of a norm layer have some thousand."""
+
+_PART_SIZES = {"complex32": 2, "complex64": 4, "complex128": 8}
+"""Bytes per real number where an element has two: byte order concerns each part."""
+
+
+def contiguous_bytes(
+    read: Callable[[int, int], bytes],
+    *,
+    name: str,
+    dtype: str,
+    shape: tuple[int, ...],
+    strides: tuple[int, ...],
+    offset: int,
+    storage_bytes: int,
+    big_endian: bool = False,
+) -> bytes:
+    """Return a tensor's elements as little-endian, row-major bytes.
+
+    Args:
+        read: Returns (offset, length) bytes of the storage, counted from its start.
+        name: How messages call the tensor.
+        dtype: A key of `ITEM_SIZES`.
+        shape: Size of each dimension.
+        strides: Elements between neighbours in each dimension, none negative.
+        offset: Index of the first element within the storage, in elements.
+        storage_bytes: Size of the storage; everything outside it is an error.
+        big_endian: The storage was written on a big-endian machine.
+
+    Raises:
+        MalformedFileError: the tensor does not lie within its storage.
+        LimitExceededError: rearranging it would take too long.
+    """
+    size = ITEM_SIZES[dtype]
+    check_extent(name=name, size=size, shape=shape, strides=strides, offset=offset, storage_bytes=storage_bytes)
+    count = math.prod(shape)
+    if count == 0:
+        return b""
+    span = 1 + sum((length - 1) * stride for length, stride in zip(shape, strides, strict=True))
+    if (span > count and span > MAX_GATHERED_ELEMENTS) or (count > MAX_GATHERED_ELEMENTS and count != span):
+        raise LimitExceededError(f"{name}: {count} elements spread over {span} are not rearranged here")
+    data = read(offset * size, span * size)
+    if not _is_row_major(shape, strides):
+        if count > MAX_GATHERED_ELEMENTS:
+            raise LimitExceededError(f"{name}: {count} elements in another order are not rearranged here")
+        data = b"".join(data[index * size : (index + 1) * size] for index in _indices(shape, strides))
+    return _byteswapped(data, _PART_SIZES.get(dtype, size)) if big_endian else data
+
+
+def check_extent(
+    *, name: str, size: int, shape: tuple[int, ...], strides: tuple[int, ...], offset: int, storage_bytes: int
+) -> None:
+    """Raise a MalformedFileError unless every element lies within the storage; see `contiguous_bytes`."""
+    if len(shape) != len(strides) or offset < 0 or any(value < 0 for value in (*shape, *strides)):
+        raise MalformedFileError(f"{name}: impossible tensor: shape {shape}, strides {strides}, offset {offset}")
+    if 0 in shape:
+        return
+    last = offset + sum((length - 1) * stride for length, stride in zip(shape, strides, strict=True))
+    if (last + 1) * size > storage_bytes:
+        raise MalformedFileError(
+            f"{name}: element {last} of {size} bytes lies outside its storage of {storage_bytes} bytes: "
+            "the file is truncated or corrupt"
+        )
+
+
+def _is_row_major(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
+    expected = 1
+    for length, stride in zip(reversed(shape), reversed(strides), strict=True):
+        if length != 1 and stride != expected:
+            return False
+        expected *= length
+    return True
+
+
+def _indices(shape: tuple[int, ...], strides: tuple[int, ...]) -> list[int]:
+    indices = [0]
+    for length, stride in zip(shape, strides, strict=True):
+        indices = [index + step * stride for index in indices for step in range(length)]
+    return indices
+
+
+def _byteswapped(data: bytes, size: int) -> bytes:
+    if size == 1:
+        return data
+    swapped = bytearray(len(data))
+    for byte in range(size):
+        swapped[byte::size] = data[size - 1 - byte :: size]
+    return bytes(swapped)

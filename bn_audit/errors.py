@@ -1,0 +1,70 @@
+"""The exceptions of bn-audit: one class per cause that a caller can act on.
+
+    BnAuditError
+    ├── UsageError                  the call is wrong: a bad option, an unknown rule code (exit code 2)
+    ├── ArtifactError               something asked for could not be audited (exit code 3)
+    │   ├── MissingTargetError      nothing is there, or it cannot be opened
+    │   ├── UnknownFormatError      the bytes are of no format that is known here
+    │   ├── UnsupportedFormatError  recognised and named, but not read
+    │   ├── AmbiguousFormatError    two formats match: a file that is both is an attack or an accident
+    │   ├── MalformedFileError      truncated, inconsistent or impossible
+    │   ├── LimitExceededError      larger or deeper than this tool is willing to read
+    │   ├── TensorUnavailableError  a tensor has no bytes in the artifact (meta device, missing shard)
+    │   └── FactoryError            a factory or module given to the audit did not give a model
+    ├── PluginError                 a plugin file breaks the contract of its folder: a fault of ours
+    └── FindingsError               raised on request by ``Report.raise_for_findings()``
+
+Every message has three parts: which file or layer, what is wrong with the actual value, what to do.
+"""
+
+
+class BnAuditError(Exception):
+    """Anything that bn-audit raises on purpose."""
+
+
+class UsageError(BnAuditError):
+    """The call itself is wrong; nothing was audited."""
+
+
+class ArtifactError(BnAuditError):
+    """Something that was asked for could not be audited."""
+
+
+class MissingTargetError(ArtifactError):
+    """The target does not exist or cannot be opened."""
+
+
+class UnknownFormatError(ArtifactError):
+    """The content is of no format that this tool knows."""
+
+
+class UnsupportedFormatError(ArtifactError):
+    """The format is recognised, but this tool does not read it."""
+
+
+class AmbiguousFormatError(ArtifactError):
+    """Two formats match the same content."""
+
+
+class MalformedFileError(ArtifactError):
+    """The content contradicts its own format: truncated, inconsistent or impossible."""
+
+
+class LimitExceededError(ArtifactError):
+    """The content is larger or deeper than this tool is willing to read."""
+
+
+class TensorUnavailableError(ArtifactError):
+    """A tensor has no bytes in the artifact."""
+
+
+class FactoryError(ArtifactError):
+    """A factory could not be imported, failed, or did not return a model."""
+
+
+class PluginError(BnAuditError):
+    """A plugin file breaks the contract of its folder."""
+
+
+class FindingsError(BnAuditError):
+    """The audit found something at or above the requested level."""

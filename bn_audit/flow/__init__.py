@@ -1,0 +1,1 @@
+"""Walks over the operators of a graph."""

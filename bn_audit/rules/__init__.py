@@ -1,0 +1,1 @@
+"""Rules: one file per rule, each with RULE, in folders by family."""

@@ -1,0 +1,1 @@
+"""Modes that an export baked into a graph."""

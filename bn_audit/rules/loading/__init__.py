@@ -1,0 +1,1 @@
+"""How the keys of a weights file fit the model."""

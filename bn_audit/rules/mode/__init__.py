@@ -1,0 +1,1 @@
+"""Which mode a layer will run in."""

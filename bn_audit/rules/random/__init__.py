@@ -1,0 +1,1 @@
+"""Randomness and other state beside batch norm."""

@@ -1,0 +1,1 @@
+"""Parameters, running statistics and counters."""

@@ -1,0 +1,194 @@
+"""One artifact as the rules see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, Flag, auto
+
+from bn_audit.subject.finding import Location
+from bn_audit.subject.norm import Mode, NormKind, NormLayer
+from bn_audit.subject.tensor import TensorRef
+
+
+class Facts(Flag):
+    """What an artifact can tell; a rule states which of these it needs."""
+
+    NONE = 0
+    MODES = auto()
+    """The mode of each layer is recorded."""
+    REGISTRY = auto()
+    """The module tree is complete, including what hangs in plain lists and dicts outside it."""
+    SETTINGS = auto()
+    """eps, momentum and the flags of the layers are recorded."""
+    VALUES = auto()
+    """The tensors' bytes can be read."""
+    GRADIENTS = auto()
+    """``requires_grad`` of the parameters is recorded."""
+    GRAPH = auto()
+    """The operators that will run are recorded, with their constant arguments."""
+    REFERENCE = auto()
+    """A second artifact to compare with was given."""
+
+
+FACT_REASONS: dict[Facts, str] = {
+    Facts.MODES: "the artifact records no train/eval mode",
+    Facts.REGISTRY: "the artifact records no module tree",
+    Facts.SETTINGS: "the artifact records no eps, momentum or flags",
+    Facts.VALUES: "the artifact holds no tensor values",
+    Facts.GRADIENTS: "the artifact does not record requires_grad",
+    Facts.GRAPH: "the artifact records no operators",
+    Facts.REFERENCE: "no reference was given to compare with",
+}
+"""Why a rule was not checked, for each fact that an artifact may lack."""
+
+
+class Form(Enum):
+    """How a model is stored."""
+
+    MODULE = "module"
+    STATE_DICT = "state-dict"
+    GRAPH = "graph"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModuleNode:
+    """One module of a module tree.
+
+    Attributes:
+        path: Dotted path within the model; ``""`` for its root.
+        training: The stored flag; None where the artifact keeps none.
+    """
+
+    path: str
+    type_name: str
+    training: bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """One model of an artifact.
+
+    Attributes:
+        route: Key path of the model within the artifact, such as ``state.model``; ``""`` at the top.
+        type_name: Qualified class name of its root; None where the artifact does not say.
+        mode: The root's own flag; it proves nothing about the layers below.
+        modules: The module tree, parents before children; empty for a state dict.
+        tensors: Every parameter and buffer by name, headers only.
+        averaged: True where the artifact marks the model as an average of another (EMA, SWA, teacher).
+    """
+
+    route: str
+    form: Form
+    type_name: str | None = None
+    mode: Mode = Mode.UNKNOWN
+    modules: tuple[ModuleNode, ...] = ()
+    tensors: tuple[TensorRef, ...] = ()
+    averaged: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RandomCall:
+    """A call in a graph that draws random numbers when the artifact runs.
+
+    Attributes:
+        op: The operator, such as ``aten.dropout.default``.
+        is_dropout: True for every kind of dropout, False for other sources of randomness.
+        probability: Probability of zeroing an element; None where it is no dropout or not constant.
+        live: True where it draws in inference as the artifact is; False where it is switched off; None: decided at run
+            time by the module's flag.
+    """
+
+    model: str
+    path: str
+    node: str
+    op: str
+    is_dropout: bool
+    probability: float | None
+    live: bool | None
+
+    @property
+    def location(self) -> Location:
+        """Where a finding about this call points."""
+        return Location(model=self.model, path=self.path, node=self.node)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrphanTensors:
+    """Affine parameters in a state dict that lack the running statistics of a batch norm.
+
+    Attributes:
+        path: Module path of the parameters.
+        weight: Shape (C,).
+        bias: Shape (C,) or None.
+        evidence: Why it is taken for a batch norm; None where it may as well be a layer, group or instance norm.
+    """
+
+    model: str
+    path: str
+    weight: TensorRef
+    bias: TensorRef | None
+    evidence: str | None
+
+    @property
+    def location(self) -> Location:
+        """Where a finding about these parameters points."""
+        return Location(model=self.model, path=self.path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loading:
+    """How the keys of a weights file fit the model they are loaded into.
+
+    Attributes:
+        weights: Name of the weights file.
+        matched: Keys present on both sides with equal shapes.
+        missing: Keys of the model that the file lacks.
+        unexpected: Keys of the file that the model lacks.
+        mismatched: (key, what differs) for keys on both sides.
+        prefix: Prefix that had to be stripped from the file's keys to match; ``""`` for none.
+    """
+
+    weights: str
+    matched: tuple[str, ...]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    mismatched: tuple[tuple[str, str], ...]
+    prefix: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """One artifact, read.
+
+    Attributes:
+        source: The target as the user named it.
+        format: Name of the format that read it.
+        facts: What this artifact can tell.
+        models: Every model found, in the artifact's order.
+        norms: Every normalisation layer of every model.
+        orphans: Affine parameters without statistics, from state dicts.
+        random_calls: Dropout and other random operators, from graphs.
+        loading: How the weights fitted, where weights were loaded into a factory's model.
+        has_optimizer_state: True where optimizer state lies beside the model: a training checkpoint.
+        unread: What was seen and not read, one reason each; never silently dropped.
+    """
+
+    source: str
+    format: str
+    facts: Facts
+    models: tuple[Model, ...]
+    norms: tuple[NormLayer, ...]
+    orphans: tuple[OrphanTensors, ...] = ()
+    random_calls: tuple[RandomCall, ...] = ()
+    loading: Loading | None = None
+    has_optimizer_state: bool = False
+    unread: tuple[str, ...] = ()
+
+    @property
+    def batch_norms(self) -> tuple[NormLayer, ...]:
+        """The layers whose training mode means statistics over the batch."""
+        return tuple(norm for norm in self.norms if norm.kind.is_batch_norm)
+
+    def norms_of(self, model: Model, *kinds: NormKind) -> tuple[NormLayer, ...]:
+        """Return the layers of one model, of the given kinds or of any."""
+        return tuple(norm for norm in self.norms if norm.model == model.route and (not kinds or norm.kind in kinds))
