@@ -9,6 +9,7 @@
     │   ├── AmbiguousFormatError    two formats match: a file that is both is an attack or an accident
     │   ├── MalformedFileError      truncated, inconsistent or impossible
     │   ├── LimitExceededError      larger or deeper than this tool is willing to read
+    │   ├── NoModelError            readable, but there is no model in it: optimizer state, a tokenizer
     │   ├── TensorUnavailableError  a tensor has no bytes in the artifact (meta device, missing shard)
     │   └── FactoryError            a factory or module given to the audit did not give a model
     ├── PluginError                 a plugin file breaks the contract of its folder: a fault of ours
@@ -52,6 +53,10 @@ class MalformedFileError(ArtifactError):
 
 class LimitExceededError(ArtifactError):
     """The content is larger or deeper than this tool is willing to read."""
+
+
+class NoModelError(ArtifactError):
+    """The content can be read, but holds no model."""
 
 
 class TensorUnavailableError(ArtifactError):

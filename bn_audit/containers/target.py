@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from bn_audit.containers.archive import Archive
+from bn_audit.containers.shards import ShardIndex, read_shard_index
 from bn_audit.containers.source import Source
 from bn_audit.errors import MalformedFileError
 from bn_audit.subject.subject import Subject
@@ -42,6 +43,11 @@ class FileTarget:
         if self.head[:4] == b"PK\x05\x06" or not self.source.size:
             raise MalformedFileError(f"{self.name}: an empty zip archive")
         return Archive(self.source)
+
+    @cached_property
+    def shard_index(self) -> ShardIndex | None:
+        """The file as the index of a sharded checkpoint; None where it is none."""
+        return read_shard_index(self.source)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,291 @@
+"""The pipeline: open, read, check, judge."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bn_audit import plugins, policy
+from bn_audit.containers.source import Source
+from bn_audit.containers.target import FactoryTarget, FileTarget, ModuleTarget, Target
+from bn_audit.errors import (
+    AmbiguousFormatError,
+    ArtifactError,
+    BnAuditError,
+    MissingTargetError,
+    NoModelError,
+    UnknownFormatError,
+    UnsupportedFormatError,
+    UsageError,
+)
+from bn_audit.expansion import Candidate, expand, is_factory
+from bn_audit.interfaces import Format, Rule
+from bn_audit.subject.finding import Finding, Intent, Severity
+from bn_audit.subject.report import Audit, Failed, Report, Skipped
+from bn_audit.subject.subject import FACT_REASONS, Facts, Form, Subject
+
+Progress = Callable[[int, int, str], None]
+"""Called with (finished, total, name of the last source)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What a run is asked for.
+
+    Attributes:
+        weights: State dict to judge in place of a factory's own parameters.
+        select: Code prefixes to check; empty for all.
+        ignore: Code prefixes not to check.
+        fail_on: The level at which a finding fails the run.
+        strict: What was not checked fails the run too.
+        exit_zero: Findings do not fail the run.
+        jobs: Number of processes for several files.
+    """
+
+    intent: Intent = Intent.DEPLOY
+    weights: str | None = None
+    select: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    fail_on: Severity = Severity.ERROR
+    strict: bool = False
+    exit_zero: bool = False
+    jobs: int = 1
+
+
+def check(
+    target: object,
+    *,
+    intent: Intent | str = Intent.DEPLOY,
+    weights: str | Path | None = None,
+    select: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+) -> Report:
+    """Audit one artifact and return the report.
+
+    Args:
+        target: Path of a file, a ``package.module:factory`` string, or a live ``torch.nn.Module``.
+        intent: What the artifact is meant for: ``deploy``, ``resume`` or ``finetune``.
+        weights: State dict to judge in place of the factory's or module's own parameters.
+        select: Code prefixes to check; empty for all.
+        ignore: Code prefixes not to check.
+
+    Nothing in a file is executed; only a factory target is imported and called. The file and the module stay as they are.
+
+    Raises:
+        UsageError: an unknown intent or code, or a directory (`run` audits many files).
+        ArtifactError: the target is missing, unreadable or holds no model.
+    """
+    options = Options(
+        intent=_intent(intent),
+        weights=None if weights is None else str(weights),
+        select=tuple(select),
+        ignore=tuple(ignore),
+    )
+    return _check(target, options)
+
+
+def run(targets: Sequence[str], options: Options, progress: Progress | None = None) -> Audit:
+    """Audit every artifact that `targets` name (files, directories, globs, factories) and return all reports.
+
+    What cannot be read becomes a report with a failure; the others are audited all the same.
+
+    Raises:
+        UsageError: an unknown code, or options that do not fit the targets.
+    """
+    policy.select_rules(plugins.rules(), options.select, options.ignore)
+    if options.weights is not None and not all(is_factory(target) for target in targets):
+        raise UsageError("--weights goes with a package.module:factory target: a file already holds its own weights")
+    candidates, listed = expand(targets)
+    reports: list[Report] = []
+    for report, reason in _reports(candidates, options, progress):
+        if reason is None:
+            reports.append(report)
+        else:
+            listed.append((report.source, reason))
+    if not reports:
+        found = f"; {len(listed)} files hold none" if listed else ""
+        failure = Failed(stage="read", error=f"no model found in {', '.join(targets)}{found}: name a model file")
+        reports.append(Report(source=", ".join(targets), format=None, intent=options.intent, failed=(failure,)))
+    code = policy.exit_code(reports, fail_on=options.fail_on, strict=options.strict, exit_zero=options.exit_zero)
+    return Audit(
+        reports=tuple(reports),
+        intent=options.intent,
+        fail_on=options.fail_on,
+        exit_code=code,
+        listed=tuple(listed),
+    )
+
+
+@contextmanager
+def read_subject(target: object, weights: str | None = None) -> Iterator[Subject]:
+    """Give what is known about one artifact; its tensors can be loaded inside the block.
+
+    Raises:
+        ArtifactError: the target is missing, unreadable or holds no model.
+    """
+    with _opened(target, weights) as opened:
+        yield _format_of(opened).read(opened)
+
+
+def _check(target: object, options: Options) -> Report:
+    rules = policy.select_rules(plugins.rules(), options.select, options.ignore)
+    with _opened(target, options.weights) as opened:
+        subject = _format_of(opened).read(opened)
+        findings, skipped, failed = _apply(rules, subject)
+        source = opened.source if isinstance(opened, FileTarget) else None
+        return Report(
+            source=subject.source,
+            format=subject.format,
+            intent=options.intent,
+            size_bytes=source.size if source else 0,
+            bytes_read=source.bytes_read if source else 0,
+            models=subject.models,
+            norms=subject.norms,
+            findings=policy.judge(findings, rules, options.intent),
+            skipped=tuple(skipped),
+            failed=tuple(failed),
+            unread=subject.unread,
+        )
+
+
+def _apply(rules: Sequence[Rule], subject: Subject) -> tuple[list[Finding], list[Skipped], list[Failed]]:
+    findings: list[Finding] = []
+    skipped: list[Skipped] = []
+    failed: list[Failed] = []
+    for rule in rules:
+        try:
+            if not rule.concerns(subject):
+                continue
+            lacking = rule.needs & ~subject.facts
+            if lacking:
+                reasons = "; ".join(FACT_REASONS[fact] for fact in Facts if fact in lacking)
+                skipped.append(Skipped(code=rule.code, reason=reasons))
+                continue
+            findings.extend(rule.check(subject))
+        except BnAuditError as error:
+            failed.append(Failed(stage=rule.code, error=str(error)))
+        except Exception as error:  # the one boundary: a faulty rule must not hide what the others found
+            failed.append(_fault(rule.code, error))
+    return findings, skipped, failed
+
+
+def _fault(stage: str, error: Exception) -> Failed:
+    return Failed(
+        stage=stage,
+        error=f"internal error, please report it: {type(error).__name__}: {error}",
+        traceback="".join(traceback.format_exception(error)),
+    )
+
+
+@contextmanager
+def _opened(target: object, weights: str | None) -> Iterator[Target]:
+    if weights is not None:
+        with _opened(weights, None) as opened_weights:
+            subject = _format_of(opened_weights).read(opened_weights)
+            if not any(model.form is Form.STATE_DICT for model in subject.models):
+                raise UsageError(
+                    f"{weights}: holds no state dict: --weights takes the file that load_state_dict() reads"
+                )
+            yield _live_target(target, subject)
+        return
+    if isinstance(target, str) and is_factory(target):
+        yield FactoryTarget(spec=target)
+    elif isinstance(target, str | Path):
+        path = Path(target)
+        if path.is_dir():
+            raise UsageError(f"{target}: a directory: name one file, or audit it with 'bn-audit check {target}'")
+        with Source(path, str(target)) as source:
+            yield FileTarget(source)
+    else:
+        yield ModuleTarget(module=target)
+
+
+def _live_target(target: object, weights: Subject) -> Target:
+    if isinstance(target, str) and is_factory(target):
+        return FactoryTarget(spec=target, weights=weights)
+    if isinstance(target, str | Path):
+        raise UsageError(f"{target}: weights are loaded into a factory's model or a live module, not into a file")
+    return ModuleTarget(module=target, weights=weights)
+
+
+def _format_of(target: Target) -> Format:
+    """Return the one format that accepts the target.
+
+    Raises:
+        UnknownFormatError, UnsupportedFormatError, AmbiguousFormatError: none does, or two do.
+    """
+    matches = [item for item in plugins.formats() if item.sniff(target)]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        names = " and ".join(item.name for item in matches)
+        raise AmbiguousFormatError(f"{target.name}: is {names} at once: a file of two formats is not audited")
+    if isinstance(target, FileTarget):
+        from bn_audit.containers.foreign import identify
+
+        foreign = identify(target)
+        if foreign is not None:
+            kind = UnsupportedFormatError if foreign.is_artifact else UnknownFormatError
+            raise kind(f"{target.name}: this is {foreign.name}: {foreign.advice}")
+    known = ", ".join(item.name for item in plugins.formats())
+    raise UnknownFormatError(f"{target.name}: not a model file of a format known here ({known})")
+
+
+def _reports(
+    candidates: Sequence[Candidate], options: Options, progress: Progress | None
+) -> Iterator[tuple[Report, str | None]]:
+    """Yield (report, None), or (empty report, what the file is instead) for files that hold no model."""
+    total = len(candidates)
+    if options.jobs > 1 and total > 1:
+        from concurrent.futures import ProcessPoolExecutor
+
+        with ProcessPoolExecutor(min(options.jobs, total)) as pool:
+            results: Iterator[tuple[Report, str | None]] = pool.map(
+                _check_detached, candidates, [options] * total, chunksize=1
+            )
+            yield from _counted(results, total, progress)
+    else:
+        yield from _counted((_check_candidate(candidate, options) for candidate in candidates), total, progress)
+
+
+def _counted(
+    results: Iterator[tuple[Report, str | None]], total: int, progress: Progress | None
+) -> Iterator[tuple[Report, str | None]]:
+    for finished, (report, reason) in enumerate(results, start=1):
+        if progress is not None:
+            progress(finished, total, report.source)
+        yield report, reason
+
+
+def _check_detached(candidate: Candidate, options: Options) -> tuple[Report, str | None]:
+    report, reason = _check_candidate(candidate, options)
+    return report.detached(), reason
+
+
+def _check_candidate(candidate: Candidate, options: Options) -> tuple[Report, str | None]:
+    """Audit one file of a run; a failure becomes part of the report, unless nobody asked for that very file."""
+    empty = Report(source=candidate.name, format=None, intent=options.intent)
+    try:
+        return _check(candidate.name, options), None
+    except UsageError:
+        raise
+    except (NoModelError, UnknownFormatError, UnsupportedFormatError) as error:
+        if candidate.is_optional(error):
+            return empty, str(error).removeprefix(f"{candidate.name}: ")
+        failure = Failed(stage="read", error=str(error))
+    except (ArtifactError, MissingTargetError) as error:
+        failure = Failed(stage="read", error=str(error))
+    except Exception as error:  # the one boundary: one file must not end the run
+        failure = _fault("read", error)
+    return Report(source=candidate.name, format=None, intent=options.intent, failed=(failure,)), None
+
+
+def _intent(intent: Intent | str) -> Intent:
+    try:
+        return Intent(intent)
+    except ValueError:
+        known = ", ".join(item.value for item in Intent)
+        raise UsageError(f"unknown intent {intent!r}: one of {known}") from None

@@ -1,0 +1,88 @@
+"""What the findings mean: which rules run, how bad each finding is for the intent, which exit code follows."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from bn_audit.errors import UsageError
+from bn_audit.interfaces import Rule
+from bn_audit.subject.finding import Finding, Intent, Location, Severity
+from bn_audit.subject.report import Report
+
+MODE_NOT_RECORDED = "BN111"
+"""The finding that says that a mode cannot be known; under ``--strict`` it fails the run."""
+
+
+def select_rules(rules: Sequence[Rule], select: Sequence[str], ignore: Sequence[str]) -> tuple[Rule, ...]:
+    """Return the rules whose code begins with one of `select` (all without any) and with none of `ignore`.
+
+    Raises:
+        UsageError: a prefix fits no rule.
+    """
+    codes = [rule.code for rule in rules]
+    for prefix in (*select, *ignore):
+        if not prefix or not any(code.startswith(prefix) for code in codes):
+            near = difflib.get_close_matches(prefix, codes, n=1)
+            hint = f", did you mean {near[0]}?" if near else ": run 'bn-audit explain' for the list"
+            raise UsageError(f"no rule code begins with {prefix!r}{hint}")
+    return tuple(
+        rule
+        for rule in rules
+        if (not select or rule.code.startswith(tuple(select))) and not (ignore and rule.code.startswith(tuple(ignore)))
+    )
+
+
+def judge(findings: Iterable[Finding], rules: Sequence[Rule], intent: Intent) -> tuple[Finding, ...]:
+    """Return the findings with the severity they have for `intent`, without those that another one explains."""
+    by_code = {rule.code: rule for rule in rules}
+    judged = []
+    for finding in findings:
+        rule = by_code[finding.code]
+        is_default = finding.severity is rule.severity
+        severity = rule.overrides.get(intent, finding.severity) if is_default else finding.severity
+        judged.append(replace(finding, severity=severity))
+    judged = _without_superseded(judged, by_code)
+    return tuple(sorted(judged, key=lambda finding: (-finding.severity.rank, finding.code)))
+
+
+def _without_superseded(findings: list[Finding], rules: dict[str, Rule]) -> list[Finding]:
+    explained: dict[str, set[tuple[str, str]]] = {}
+    for finding in findings:
+        for code in rules[finding.code].supersedes:
+            explained.setdefault(code, set()).update(map(_layer, finding.locations))
+    kept = []
+    for finding in findings:
+        layers = explained.get(finding.code)
+        if layers is None:
+            kept.append(finding)
+            continue
+        locations = tuple(location for location in finding.locations if _layer(location) not in layers)
+        if locations:
+            kept.append(replace(finding, locations=locations))
+    return kept
+
+
+def _layer(location: Location) -> tuple[str, str]:
+    return location.model, location.path or location.node or ""
+
+
+def exit_code(reports: Sequence[Report], *, fail_on: Severity, strict: bool, exit_zero: bool) -> int:
+    """Return 0 for nothing at or above `fail_on`, 1 for findings, 3 where something could not be audited.
+
+    3 wins over 1. `strict` counts what was not checked, not read or without a recorded mode as not audited;
+    `exit_zero` turns 1 into 0 and leaves 3.
+    """
+    if any(report.failed for report in reports):
+        return 3
+    if strict and any(_is_incomplete(report) for report in reports):
+        return 3
+    if not exit_zero and any(report.at_least(fail_on) for report in reports):
+        return 1
+    return 0
+
+
+def _is_incomplete(report: Report) -> bool:
+    unrecorded = any(finding.code == MODE_NOT_RECORDED for finding in report.findings)
+    return bool(report.skipped or report.unread or unrecorded)
