@@ -1,0 +1,189 @@
+"""Is this module a normalisation layer, and would it normalise with the batch?
+
+A layer is recognised by what it holds, since classes of other projects, subclasses and copies have any name: running
+statistics (under the names of PyTorch, TensorFlow or the textbooks) make a batch norm, unless something else shows
+that it is another thing that keeps running statistics:
+
+- InstanceNorm holds the very same names; its class name, or its base classes where they are recorded, tell it apart.
+- FrozenBatchNorm2d (torchvision, detectron2) holds weight and bias as buffers and ignores the mode.
+- Quantised batch norms of ``torch.ao.nn.quantized`` ignore the mode too.
+- ActNorm (Glow, VQGAN) takes its scale from the first batch and keeps it.
+- Observation normalisers of reinforcement learning (RunningMeanStd) keep a sample ``count`` and normalise with the
+  running values in either mode: no norm layer.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bn_audit.recognition.description import HeldTensor, ModuleDescription
+from bn_audit.subject.finding import Confidence
+from bn_audit.subject.norm import Mode, ModeOrigin, NormKind, NormLayer, normalises_with_batch
+from bn_audit.subject.tensor import TensorRef
+
+MEAN_NAMES = ("running_mean", "moving_mean", "running_avg_mean")
+"""Names under which layers keep their mean."""
+
+VARIANCE_NAMES = ("running_var", "moving_var", "moving_variance")
+"""Names under which layers keep their variance."""
+
+DEVIATION_NAMES = ("running_std", "moving_std", "running_avg_std")
+"""Names of a standard deviation kept in its place (BatchRenorm): running statistics, but no variance."""
+
+WEIGHT_NAMES = ("weight", "gamma")
+BIAS_NAMES = ("bias", "beta")
+
+_OBSERVATION_COUNT = "count"
+_QUANTISED = re.compile(r"\.nn\.(?:intrinsic\.)?quantized\.")
+_BATCH_NORM_NAME = re.compile(r"batch_?norm|batch_?renorm|\bABN|InPlaceABN|EvoNormB", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Verdict:
+    kind: NormKind
+    confidence: Confidence = Confidence.HIGH
+    uninitialised: bool = False
+
+
+def norm_of_module(
+    module: ModuleDescription, *, model: str, path: str, mode_origin: ModeOrigin = ModeOrigin.MODULE_FLAG
+) -> NormLayer | None:
+    """Return the normalisation layer that a module is; None where it is something else."""
+    verdict = _classify(module)
+    if verdict is None:
+        return None
+    attributes = module.attributes
+    held = {**_shelved(module.attributes), **module.buffers, **module.parameters}
+    mean, variance = _first(held, MEAN_NAMES), _first(held, VARIANCE_NAMES)
+    weight, bias = _first(held, WEIGHT_NAMES), _first(held, BIAS_NAMES)
+    has_statistics = any(held.get(name) for name in (*MEAN_NAMES, *VARIANCE_NAMES, *DEVIATION_NAMES))
+    mode = mode_of(attributes.get("training"))
+    tensors = (mean, variance, weight, bias)
+    return NormLayer(
+        model=model,
+        path=path,
+        kind=verdict.kind,
+        type_name=module.type_name,
+        mode=mode,
+        mode_origin=mode_origin,
+        uses_batch_statistics=normalises_with_batch(verdict.kind, mode, running_statistics=has_statistics),
+        num_features=_channels(attributes, tensors),
+        eps=_number(attributes.get("eps", attributes.get("epsilon"))),
+        momentum=_number(attributes.get("momentum")),
+        cumulative="momentum" in attributes and attributes["momentum"] is None,
+        affine=_flag(attributes.get("affine")),
+        track_running_stats=_flag(attributes.get("track_running_stats")),
+        weight=_ref(weight),
+        bias=_ref(bias),
+        running_mean=_ref(mean),
+        running_var=_ref(variance),
+        num_batches_tracked=_ref(held.get("num_batches_tracked")),
+        requires_grad=_requires_grad(module.parameters),
+        uninitialised=verdict.uninitialised or any(tensor is not None and tensor.uninitialised for tensor in tensors),
+        confidence=verdict.confidence,
+    )
+
+
+def mode_of(training: object) -> Mode:
+    """Return the mode that a module's ``training`` attribute states."""
+    return {True: Mode.TRAIN, False: Mode.EVAL}[training] if isinstance(training, bool) else Mode.UNKNOWN
+
+
+def _classify(module: ModuleDescription) -> _Verdict | None:
+    name = module.class_name
+    if "ActNorm" in name and (module.parameters or module.buffers):
+        return _Verdict(kind=NormKind.FROZEN_BATCH_NORM, uninitialised=_awaits_first_batch(module))
+    names = module.parameters.keys() | module.buffers.keys() | _shelved(module.attributes).keys()
+    has_mean = any(candidate in names for candidate in MEAN_NAMES)
+    has_spread = any(candidate in names for candidate in (*VARIANCE_NAMES, *DEVIATION_NAMES))
+    if not has_spread or not (has_mean or _BATCH_NORM_NAME.search(name)):
+        return None
+    is_torch = any(base.endswith("._BatchNorm") or base.endswith("._InstanceNorm") for base in module.bases)
+    if _OBSERVATION_COUNT in names and not is_torch and not any(weight in names for weight in WEIGHT_NAMES):
+        return None
+    return _classify_statistics_keeper(module)
+
+
+def _classify_statistics_keeper(module: ModuleDescription) -> _Verdict:
+    lineage = (module.type_name, *module.bases)
+    name = module.class_name.lower()
+    if any(base.endswith("._InstanceNorm") for base in module.bases) or "instance" in name:
+        return _Verdict(kind=NormKind.INSTANCE_NORM)
+    if _QUANTISED.search(module.type_name) or _has_fixed_affine(module):
+        return _Verdict(kind=NormKind.FROZEN_BATCH_NORM)
+    if "sync" in name or "process_group" in module.attributes or any("SyncBatchNorm" in base for base in lineage):
+        return _Verdict(kind=NormKind.SYNC_BATCH_NORM)
+    return _Verdict(kind=NormKind.BATCH_NORM, confidence=_confidence(module))
+
+
+def _has_fixed_affine(module: ModuleDescription) -> bool:
+    """True where weight, bias and statistics are all buffers: nothing is learned and nothing is updated."""
+    return all(
+        any(candidate in module.buffers for candidate in candidates)
+        for candidates in (WEIGHT_NAMES, BIAS_NAMES, VARIANCE_NAMES)
+    ) and not any(module.parameters.values())
+
+
+def _confidence(module: ModuleDescription) -> Confidence:
+    """HIGH for what is a batch norm by name, base class or set of attributes; MEDIUM for the other keepers.
+
+    An InstanceNorm subclass of another name is one of these: without statistics and without affine parameters, the
+    default of InstanceNorm, a pickled layer of unknown class may be either.
+    """
+    if _BATCH_NORM_NAME.search(module.class_name) or any(base.endswith("._BatchNorm") for base in module.bases):
+        return Confidence.HIGH
+    if module.attributes.get("affine") is False and not any(module.buffers.values()):
+        return Confidence.MEDIUM
+    return Confidence.HIGH if {"eps", "momentum", "training"} <= module.attributes.keys() else Confidence.MEDIUM
+
+
+def _awaits_first_batch(module: ModuleDescription) -> bool:
+    for name in ("initialized", "inited", "is_initialized"):
+        flag = module.attributes.get(name)
+        if isinstance(flag, bool):
+            return not flag
+        held = module.buffers.get(name)
+        if held is not None and held.ref.numel == 1:
+            return not held.ref.values()[0]
+    return False
+
+
+def _shelved(attributes: Mapping[object, object]) -> dict[str, HeldTensor | None]:
+    """Return the tensors that hand-written layers keep as plain attributes (``self.moving_mean = ...``)."""
+    names = (*MEAN_NAMES, *VARIANCE_NAMES, *DEVIATION_NAMES)
+    return {name: held for name in names if isinstance(held := attributes.get(name), HeldTensor)}
+
+
+def _first(held: Mapping[str, HeldTensor | None], names: tuple[str, ...]) -> HeldTensor | None:
+    return next((tensor for name in names if (tensor := held.get(name)) is not None), None)
+
+
+def _ref(held: HeldTensor | None) -> TensorRef | None:
+    return held.ref if held is not None else None
+
+
+def _requires_grad(parameters: Mapping[str, HeldTensor | None]) -> bool | None:
+    states = [held.requires_grad for held in parameters.values() if held is not None]
+    if not states or None in states:
+        return None
+    return any(states)
+
+
+def _channels(attributes: Mapping[object, object], tensors: tuple[HeldTensor | None, ...]) -> int | None:
+    stated = attributes.get("num_features")
+    if isinstance(stated, int) and not isinstance(stated, bool) and stated > 0:
+        return stated
+    return next((held.ref.numel for held in tensors if held is not None and not held.uninitialised), None)
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    return None
+
+
+def _flag(value: object) -> bool | None:
+    return value if isinstance(value, bool) else None
