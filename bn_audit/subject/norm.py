@@ -137,8 +137,10 @@ class NormLayer:
         return {role: tensor for role in roles if (tensor := getattr(self, role)) is not None}
 
     def detached(self) -> NormLayer:
-        """Return the same layer with tensors that no longer load, as it travels between processes."""
+        """Return the same layer with tensors that no longer load, but for the counter; it travels between processes."""
         detached = {role: tensor.detached() for role, tensor in self.tensors.items()}
+        if self.num_batches_tracked is not None and self.num_batches_tracked.numel == 1:
+            detached["num_batches_tracked"] = self.num_batches_tracked.held()
         return replace(self, **detached)  # type: ignore[arg-type]
 
 

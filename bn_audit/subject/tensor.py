@@ -8,8 +8,9 @@ import sys
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from bn_audit.errors import TensorUnavailableError
+from bn_audit.errors import ArtifactError, TensorUnavailableError
 
 ITEM_SIZES: dict[str, int] = {
     "bool": 1,
@@ -69,6 +70,14 @@ class TensorRef:
     def detached(self) -> TensorRef:
         """Return the same tensor without its source, as it travels between processes."""
         return TensorRef(name=self.name, dtype=self.dtype, shape=self.shape, load=_unavailable)
+
+    def held(self) -> TensorRef:
+        """Return the same tensor with its bytes in memory; detached where they cannot be had. For scalars."""
+        try:
+            data = self.load()
+        except ArtifactError:
+            return self.detached()
+        return TensorRef(name=self.name, dtype=self.dtype, shape=self.shape, load=partial(bytes, data))
 
 
 def _unavailable() -> bytes:

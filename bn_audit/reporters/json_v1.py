@@ -1,0 +1,147 @@
+"""The report for machines: ``bn-audit.report.v1``, described by ``report.v1.schema.json`` beside this file.
+
+The format only grows: fields are added, never renamed, retyped or removed. The output is strict JSON in ASCII: a float
+that is not finite is written as the string ``"nan"``, ``"inf"`` or ``"-inf"``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TextIO
+
+from bn_audit.errors import ArtifactError
+from bn_audit.interfaces import Reporter
+from bn_audit.subject.finding import Finding, Severity
+from bn_audit.subject.norm import NormLayer
+from bn_audit.subject.report import Audit, Report
+from bn_audit.subject.tensor import TensorRef
+from bn_audit.version import VERSION
+
+SCHEMA_ID = "bn-audit.report.v1"
+SCHEMA_PATH = Path(__file__).parent / "report.v1.schema.json"
+TENSOR_ROLES = ("weight", "bias", "running_mean", "running_var")
+
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+
+
+def render(audit: Audit, out: TextIO, colour: bool) -> None:  # noqa: ARG001 - colour has no meaning here
+    """Write the audit as one JSON document."""
+    json.dump(document(audit), out, indent=2, allow_nan=False)
+    out.write("\n")
+
+
+def document(audit: Audit) -> dict[str, Json]:
+    """Return the audit as JSON values."""
+    return {
+        "schema": SCHEMA_ID,
+        "tool": {"name": "bn-audit", "version": VERSION},
+        "intent": audit.intent.value,
+        "fail_on": audit.fail_on.value,
+        "reports": [_report(report) for report in audit.reports],
+        "listed": [{"source": source, "reason": reason} for source, reason in audit.listed],
+        "summary": _summary(audit),
+    }
+
+
+def _report(report: Report) -> dict[str, Json]:
+    return {
+        "source": report.source,
+        "format": report.format,
+        "size_bytes": report.size_bytes,
+        "bytes_read": report.bytes_read,
+        "models": [
+            {"route": model.route, "form": model.form.value, "type": model.type_name, "mode": model.mode.value}
+            for model in report.models
+        ],
+        "norms": [_norm(norm) for norm in report.norms],
+        "findings": [_finding(finding) for finding in report.findings],
+        "waived": [],
+        "skipped": [{"code": skipped.code, "reason": skipped.reason} for skipped in report.skipped],
+        "failed": [{"stage": failure.stage, "error": failure.error} for failure in report.failed],
+        "unread": list(report.unread),
+        "batch_flow": None,
+        "sweep": None,
+    }
+
+
+def _norm(norm: NormLayer) -> dict[str, Json]:
+    tensors: dict[str, Json] = {}
+    for role in TENSOR_ROLES:
+        ref = norm.tensors.get(role)
+        tensors[role] = None if ref is None else {"name": ref.name, "dtype": ref.dtype, "shape": list(ref.shape)}
+    return {
+        "model": norm.model,
+        "path": norm.path,
+        "kind": norm.kind.value,
+        "type": norm.type_name,
+        "mode": norm.mode.value,
+        "uses_batch_statistics": norm.uses_batch_statistics,
+        "num_features": norm.num_features,
+        "eps": plain(norm.eps),
+        "momentum": plain(norm.momentum),
+        "affine": norm.affine,
+        "track_running_stats": norm.track_running_stats,
+        "num_batches_tracked": _counter(norm.num_batches_tracked),
+        "tensors": tensors,
+    }
+
+
+def _counter(ref: TensorRef | None) -> int | None:
+    """Return the value of the counter; None where there is none or its bytes cannot be had."""
+    if ref is None or ref.numel != 1:
+        return None
+    try:
+        value = ref.values()[0]
+    except ArtifactError:
+        return None
+    return int(value) if math.isfinite(value) else None
+
+
+def _finding(finding: Finding) -> dict[str, Json]:
+    return {
+        "code": finding.code,
+        "name": finding.name,
+        "severity": finding.severity.value,
+        "confidence": finding.confidence.value,
+        "message": finding.message,
+        "locations": [
+            {"model": place.model, "path": place.path, "tensor": place.tensor, "node": place.node}
+            for place in finding.locations
+        ],
+        "evidence": plain(finding.evidence),
+        "remedy": finding.remedy,
+    }
+
+
+def plain(value: object) -> Json:
+    """Return `value` as JSON can hold it."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence):
+        return [plain(item) for item in value]
+    return str(value)
+
+
+def _summary(audit: Audit) -> dict[str, Json]:
+    findings = [finding for report in audit.reports for finding in report.findings]
+    return {
+        "sources": len(audit.reports),
+        "errors": sum(finding.severity is Severity.ERROR for finding in findings),
+        "warnings": sum(finding.severity is Severity.WARNING for finding in findings),
+        "notes": sum(finding.severity is Severity.NOTE for finding in findings),
+        "waived": 0,
+        "baselined": 0,
+        "skipped": sum(len(report.skipped) for report in audit.reports),
+        "failed": sum(len(report.failed) for report in audit.reports),
+        "exit_code": audit.exit_code,
+    }
+
+
+REPORTER = Reporter(name="json", summary=f"for machines ({SCHEMA_ID})", suffixes=(".json",), render=render)

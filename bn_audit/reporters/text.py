@@ -1,0 +1,177 @@
+"""The report for people: what was audited, what is wrong, what to do, and what was not checked."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import TextIO
+
+from bn_audit.interfaces import Reporter
+from bn_audit.reporters._fold import fold_line
+from bn_audit.reporters._verdict import plural, verdict
+from bn_audit.styled import Line, clean, line, write
+from bn_audit.subject.finding import Confidence, Finding, Location, Severity
+from bn_audit.subject.norm import Mode, NormLayer
+from bn_audit.subject.report import Audit, Failed, Report
+from bn_audit.subject.subject import Model
+
+SEVERITY_STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "bold yellow", Severity.NOTE: "bold blue"}
+MODE_WORDS = {
+    Mode.TRAIN: "train",
+    Mode.EVAL: "eval",
+    Mode.CALLER: "mode decided by the caller",
+    Mode.UNKNOWN: "mode not recorded",
+}
+MANY = 6
+"""Models, unread parts and listed files shown by name; the JSON report has all."""
+
+LONGEST_NAME = 200
+"""Characters shown of one name out of a file."""
+
+
+def render(audit: Audit, out: TextIO, colour: bool) -> None:
+    """Write the audit to `out`, wrapped to its width."""
+    write(_lines(audit), out, colour)
+
+
+def _lines(audit: Audit) -> Iterator[Line]:
+    for report in audit.reports:
+        yield from _report_lines(report, audit.fail_on)
+        yield line()
+    if audit.listed:
+        yield from _listed_lines(audit.listed)
+        yield line()
+    codes = sorted({finding.code for report in audit.reports for finding in report.findings})
+    if codes:
+        more = f" (also {', '.join(codes[1:])})" if len(codes) > 1 else ""
+        yield line(f"bn-audit explain {codes[0]}", (f"  tells why the rule exists and what to do{more}", "dim"))
+    if len(audit.reports) > 1:
+        yield _summary_line(audit)
+
+
+def _report_lines(report: Report, fail_on: Severity) -> Iterator[Line]:
+    yield _header(report)
+    yield from _model_lines(report.models)
+    if report.format is not None:
+        yield line(("norm layers: ", "dim"), _norm_counts(report.norms), indent=2)
+    named = len(report.models) > 1
+    for finding in sorted(report.findings, key=lambda finding: -finding.severity.rank):
+        yield line()
+        yield from _finding_lines(finding, named)
+    if report.findings:
+        yield line()
+    for codes, reason in _skipped(report):
+        yield line(("not checked: ", "yellow"), f"{', '.join(codes)} ({clean(reason)})", indent=2)
+    for reason in report.unread[:MANY]:
+        yield line(("not read: ", "yellow"), clean(reason), indent=2)
+    if len(report.unread) > MANY:
+        yield line(("not read: ", "yellow"), f"{len(report.unread) - MANY} more parts", indent=2)
+    for failure in report.failed:
+        yield from _failure_lines(failure)
+    result = verdict(report, fail_on)
+    yield line(("verdict: ", "dim"), (result.word, result.style), str(result)[len(result.word) :], indent=2)
+
+
+def _header(report: Report) -> Line:
+    parts = [report.format or "not read"]
+    if report.size_bytes:
+        parts.append(_size(report.size_bytes))
+    return line((clean(report.source, LONGEST_NAME), "bold"), f"  {', '.join(parts)}")
+
+
+def _model_lines(models: Sequence[Model]) -> Iterator[Line]:
+    for model in models[:MANY]:
+        label = f"model {clean(model.route, LONGEST_NAME)}: " if model.route else "model: "
+        facts = [model.form.value]
+        if model.mode is not Mode.UNKNOWN:
+            facts.append(
+                f"root in {model.mode.value} mode" if model.mode is not Mode.CALLER else MODE_WORDS[model.mode]
+            )
+        if model.averaged:
+            facts.append("an average of another model")
+        name = clean(model.type_name, LONGEST_NAME) + " " if model.type_name else ""
+        yield line((label, "dim"), f"{name}({', '.join(facts)})" if name else ", ".join(facts), indent=2)
+    if len(models) > MANY:
+        yield line((f"and {len(models) - MANY} more models", "dim"), indent=2)
+
+
+def _norm_counts(norms: Sequence[NormLayer]) -> str:
+    """Return ``53 batch_norm (52 eval, 1 train), 2 instance_norm (eval)``."""
+    kinds = Counter(norm.kind for norm in norms)
+    parts = []
+    for kind, number in kinds.items():
+        modes = Counter(norm.mode for norm in norms if norm.kind is kind)
+        if len(modes) == 1:
+            words = MODE_WORDS[next(iter(modes))]
+        else:
+            words = ", ".join(f"{count} {MODE_WORDS[mode]}" for mode, count in modes.items())
+        parts.append(f"{number} {kind.value} ({words})")
+    return ", ".join(parts) or "none"
+
+
+def _finding_lines(finding: Finding, named: bool) -> Iterator[Line]:
+    unsure = "" if finding.confidence is Confidence.HIGH else f" ({finding.confidence.value} confidence)"
+    yield line(
+        (finding.severity.value, SEVERITY_STYLES[finding.severity]),
+        (f" {finding.code} {finding.name}", "bold"),
+        f"{unsure}: {clean(finding.message)}",
+        indent=2,
+    )
+    by_model: dict[str, list[str]] = {}
+    for location in finding.locations:
+        by_model.setdefault(location.model, []).append(clean(_place(location), LONGEST_NAME))
+    for model, places in by_model.items():
+        owner = f" of {clean(model, LONGEST_NAME) or '(top)'}" if named else ""
+        yield line((f"layers{owner}: ", "dim"), fold_line(places), indent=4)
+    yield line(("fix: ", "dim"), clean(finding.remedy), indent=4)
+
+
+def _place(location: Location) -> str:
+    """Return where a finding points: the tensor where it is one, else the layer or node."""
+    path = location.path or location.node or "(root)"
+    if location.tensor is None:
+        return path
+    return location.tensor if location.tensor.startswith(location.path) else f"{path} {location.tensor}"
+
+
+def _skipped(report: Report) -> list[tuple[list[str], str]]:
+    by_reason: dict[str, list[str]] = {}
+    for skipped in report.skipped:
+        by_reason.setdefault(skipped.reason, []).append(skipped.code)
+    return [(codes, reason) for reason, codes in by_reason.items()]
+
+
+def _failure_lines(failure: Failed) -> Iterator[Line]:
+    stage = "" if failure.stage == "read" else f"{failure.stage}: "
+    yield line(("failed: ", "bold red"), f"{stage}{clean(failure.error)}", indent=2)
+    for row in (failure.traceback or "").splitlines():
+        yield line((clean(row), "dim"), indent=4)
+
+
+def _listed_lines(listed: Sequence[tuple[str, str]]) -> Iterator[Line]:
+    yield line(("no model in:", "dim"))
+    for name, reason in listed[:MANY]:
+        yield line(f"{clean(name, LONGEST_NAME)}  ({clean(reason)})", indent=2)
+    if len(listed) > MANY:
+        yield line((f"and {len(listed) - MANY} more files", "dim"), indent=2)
+
+
+def _summary_line(audit: Audit) -> Line:
+    words = Counter(verdict(report, audit.fail_on).word for report in audit.reports)
+    counts = ", ".join(f"{number} {word}" for word, number in words.items())
+    return line((f"{plural(len(audit.reports), 'source')}: ", "bold"), f"{counts}; exit code {audit.exit_code}")
+
+
+def _size(size: int) -> str:
+    """Return a size in decimal units, as file managers show it."""
+    if size < 1000:
+        return f"{size} bytes"
+    value = float(size)
+    for unit in ("kB", "MB", "GB", "TB"):
+        value /= 1000
+        if value < 999.95:
+            return f"{value:.1f} {unit}"
+    return f"{value / 1000:.1f} PB"
+
+
+REPORTER = Reporter(name="text", summary="for people; the default", suffixes=(".txt",), render=render)
