@@ -75,6 +75,7 @@ class Model:
         modules: The module tree, parents before children; empty for a state dict.
         tensors: Every parameter and buffer by name, headers only.
         averaged: True where the artifact marks the model as an average of another (EMA, SWA, teacher).
+        takes_gradients: Whether any parameter of the model has ``requires_grad``; None where not recorded.
     """
 
     route: str
@@ -84,6 +85,7 @@ class Model:
     modules: tuple[ModuleNode, ...] = ()
     tensors: tuple[TensorRef, ...] = ()
     averaged: bool = False
+    takes_gradients: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,9 +158,9 @@ class Loading:
     prefix: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True, kw_only=True)
 class Subject:
-    """One artifact, read.
+    """One artifact, read; weakly referable, so that what is derived from it can be kept for as long as it lives.
 
     Attributes:
         source: The target as the user named it.
