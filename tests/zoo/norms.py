@@ -148,8 +148,10 @@ def _vanished_library() -> ModuleType:
 @contextmanager
 def vanished_library() -> Iterator[ModuleType]:
     """Provide a third-party library while the block runs: to build with and to save, never to read."""
+    outermost = VANISHED_MODULE not in sys.modules
     sys.modules[VANISHED_MODULE] = _vanished_library()
     try:
         yield sys.modules[VANISHED_MODULE]
     finally:
-        del sys.modules[VANISHED_MODULE]
+        if outermost:
+            del sys.modules[VANISHED_MODULE]

@@ -103,7 +103,7 @@ def _hidden(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 def _layer(module: nn.Module, paths: list[str], *, registered: bool) -> TrueLayer:
     tensors = {role: value for role in ROLES if isinstance(value := getattr(module, role, None), Tensor)}
     lazy = any(nn.parameter.is_lazy(value) for value in tensors.values())
-    affine = [tensors[role] for role in ("weight", "bias") if role in tensors]
+    learned = list(module.parameters(recurse=False))
     lengths = {len(value) for value in tensors.values() if not nn.parameter.is_lazy(value) and value.dim() == 1}
     return TrueLayer(
         path=paths[0],
@@ -120,7 +120,7 @@ def _layer(module: nn.Module, paths: list[str], *, registered: bool) -> TrueLaye
         affine=getattr(module, "affine", None),
         track_running_stats=getattr(module, "track_running_stats", None),
         uninitialised=lazy,
-        requires_grad=any(value.requires_grad for value in affine) if affine else None,
+        requires_grad=any(value.requires_grad for value in learned) if learned else None,
         tensors={role: tensor(value) for role, value in tensors.items()},
     )
 
