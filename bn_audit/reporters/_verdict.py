@@ -25,7 +25,7 @@ class Verdict:
     details: tuple[str, ...]
 
     def __str__(self) -> str:
-        return ": ".join(filter(None, (self.word, "; ".join(self.details))))
+        return f"{self.word} ({'; '.join(self.details)})"
 
 
 def verdict(report: Report, fail_on: Severity) -> Verdict:
@@ -74,5 +74,7 @@ def _gaps(report: Report) -> Iterator[str]:
         yield f"{plural(len({skipped.code for skipped in report.skipped}), 'rule')} not checked"
     if report.unread:
         yield f"{plural(len(report.unread), 'part')} not read"
+    if report.deselected:
+        yield f"{plural(len(report.deselected), 'rule')} not selected"
     if report.unread and not report.norms:
         yield "no normalisation layers in what was read"

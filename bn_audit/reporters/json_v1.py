@@ -29,8 +29,7 @@ Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 def render(audit: Audit, out: TextIO, colour: bool) -> None:  # noqa: ARG001 - colour has no meaning here
     """Write the audit as one JSON document."""
-    json.dump(document(audit), out, indent=2, allow_nan=False)
-    out.write("\n")
+    out.write(json.dumps(document(audit), indent=2, allow_nan=False) + "\n")
 
 
 def document(audit: Audit) -> dict[str, Json]:
@@ -62,6 +61,7 @@ def _report(report: Report) -> dict[str, Json]:
         "skipped": [{"code": skipped.code, "reason": skipped.reason} for skipped in report.skipped],
         "failed": [{"stage": failure.stage, "error": failure.error} for failure in report.failed],
         "unread": list(report.unread),
+        "deselected": list(report.deselected),
         "batch_flow": None,
         "sweep": None,
     }

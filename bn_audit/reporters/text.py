@@ -47,6 +47,8 @@ def _lines(audit: Audit) -> Iterator[Line]:
         yield line(f"bn-audit explain {codes[0]}", (f"  tells why the rule exists and what to do{more}", "dim"))
     if len(audit.reports) > 1:
         yield _summary_line(audit)
+    if audit.exit_code == 3 and not any(report.failed for report in audit.reports):
+        yield line("exit code 3: --strict fails what was not checked, not read or not recorded")
 
 
 def _report_lines(report: Report, fail_on: Severity) -> Iterator[Line]:
@@ -76,12 +78,12 @@ def _header(report: Report) -> Line:
     parts = [report.format or "not read"]
     if report.size_bytes:
         parts.append(_size(report.size_bytes))
-    return line((clean(report.source, LONGEST_NAME), "bold"), f"  {', '.join(parts)}")
+    return line((clean(report.source), "bold"), f"  {', '.join(parts)}")
 
 
 def _model_lines(models: Sequence[Model]) -> Iterator[Line]:
     for model in models[:MANY]:
-        label = f"model {clean(model.route, LONGEST_NAME)}: " if model.route else "model: "
+        label = f"model '{clean(model.route, LONGEST_NAME)}': " if model.route else "model: "
         facts = [model.form.value]
         if model.mode is not Mode.UNKNOWN:
             facts.append(
@@ -121,7 +123,7 @@ def _finding_lines(finding: Finding, named: bool) -> Iterator[Line]:
     for location in finding.locations:
         by_model.setdefault(location.model, []).append(clean(_place(location), LONGEST_NAME))
     for model, places in by_model.items():
-        owner = f" of {clean(model, LONGEST_NAME) or '(top)'}" if named else ""
+        owner = f" of '{clean(model, LONGEST_NAME)}'" if named else ""
         yield line((f"layers{owner}: ", "dim"), fold_line(places), indent=4)
     yield line(("fix: ", "dim"), clean(finding.remedy), indent=4)
 
@@ -149,9 +151,9 @@ def _failure_lines(failure: Failed) -> Iterator[Line]:
 
 
 def _listed_lines(listed: Sequence[tuple[str, str]]) -> Iterator[Line]:
-    yield line(("no model in:", "dim"))
+    yield line(("no model of its own in:", "dim"))
     for name, reason in listed[:MANY]:
-        yield line(f"{clean(name, LONGEST_NAME)}  ({clean(reason)})", indent=2)
+        yield line(f"{clean(name)}  ({clean(reason)})", indent=2)
     if len(listed) > MANY:
         yield line((f"and {len(listed) - MANY} more files", "dim"), indent=2)
 

@@ -43,6 +43,7 @@ class Report:
         size_bytes: Size of the artifact; 0 for a live module.
         bytes_read: Bytes of it that the audit read.
         unread: Parts that were seen and not read, one reason each.
+        deselected: Codes of the rules that the user chose not to check.
     """
 
     source: str
@@ -56,6 +57,7 @@ class Report:
     skipped: tuple[Skipped, ...] = ()
     failed: tuple[Failed, ...] = ()
     unread: tuple[str, ...] = ()
+    deselected: tuple[str, ...] = ()
 
     def at_least(self, level: Severity) -> tuple[Finding, ...]:
         """Return the findings of this severity or worse."""

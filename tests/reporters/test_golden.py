@@ -1,0 +1,30 @@
+"""What the reporters write for audits made by hand; ``UPDATE_GOLDEN=1 pytest tests/reporters`` writes it anew."""
+
+import io
+import os
+from pathlib import Path
+
+import hand_made
+import pytest
+
+from bn_audit import plugins
+from bn_audit.version import VERSION
+
+GOLDEN = Path(__file__).parent / "golden"
+REPORTERS = {reporter.name: reporter for reporter in plugins.reporters()}
+
+
+def rendered(name: str, case: str, colour: bool = False) -> str:
+    out = io.StringIO()
+    REPORTERS[name].render(hand_made.ALL[case], out, colour)
+    return out.getvalue().replace(f'"version": "{VERSION}"', '"version": "VERSION"')
+
+
+@pytest.mark.parametrize("case", hand_made.ALL)
+@pytest.mark.parametrize("name", REPORTERS)
+def test_output_is_as_reviewed(name, case):
+    path = GOLDEN / f"{case}{REPORTERS[name].suffixes[0]}"
+    output = rendered(name, case)
+    if os.environ.get("UPDATE_GOLDEN"):
+        path.write_text(output, encoding="utf-8")
+    assert output == path.read_text(encoding="utf-8")

@@ -1,0 +1,149 @@
+import io
+import re
+
+import hand_made
+import pytest
+from hand_made import HOSTILE, audit, finding, norm, report
+
+from bn_audit.reporters.text import REPORTER
+from bn_audit.subject.finding import Location, Severity
+from bn_audit.subject.norm import Mode
+from bn_audit.subject.report import Failed, Skipped
+
+STYLE = re.compile(r"\x1b\[[0-9;]*m")
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def text(of, out=None, colour=False) -> str:
+    out = out or io.StringIO()
+    REPORTER.render(of, out, colour)
+    return out.getvalue()
+
+
+def verdicts(of) -> list[str]:
+    return re.findall(r"^ *verdict: (.*)$", text(of), re.MULTILINE)
+
+
+@pytest.mark.parametrize("case", hand_made.ALL)
+@pytest.mark.parametrize("colour", [False, True])
+def test_only_styles_control_the_terminal(case, colour):
+    output = text(hand_made.ALL[case], colour=colour)
+    assert colour == bool(STYLE.search(output))
+    assert all(row.isprintable() for row in STYLE.sub("", output).split("\n"))
+
+
+@pytest.mark.parametrize("case", [case for case in hand_made.ALL if case != "hostile_names"])
+def test_colour_changes_no_word(case):
+    coloured = STYLE.sub("", text(hand_made.ALL[case], colour=True))
+    assert [row.rstrip() for row in coloured.split("\n")] == text(hand_made.ALL[case]).split("\n")
+
+
+def test_a_name_cannot_forge_a_row_or_a_command_of_a_ci_runner():
+    output = text(hand_made.HOSTILE_NAMES)
+    assert not re.search(r"^\s*(::|##\[)", output, re.MULTILINE)
+    forged = report(findings=(finding(message="a " * 70 + "::error::b ##[error]c"),))
+    assert not re.search(r"^\s*::|##\[", text(audit(forged)), re.MULTILINE)
+
+
+def test_markup_of_a_name_is_shown_and_not_obeyed():
+    assert "[red]x[/red]" in STYLE.sub("", text(hand_made.HOSTILE_NAMES, colour=True))
+
+
+def test_a_huge_name_is_cut():
+    huge = "x" * 10_000_000
+    output = text(audit(report(huge, findings=(finding(message=huge, locations=(Location(path=huge),)),))))
+    assert len(output) < 10_000
+
+
+@pytest.mark.parametrize("columns", [10, 40, 80, 200])
+def test_rows_fit_the_terminal_and_words_stay_whole(columns, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    output = text(hand_made.EVERYTHING, Terminal())
+    words = text(hand_made.EVERYTHING).split()
+    assert output.split() == words
+    widest = max(40, min(columns, 120))
+    for row in output.splitlines():
+        assert len(row) <= widest or len(row.split()) <= 2
+
+
+def test_nothing_is_wrapped_inside_a_path_when_piped():
+    path = "/".join(["directory"] * 40) + "/model.pt"
+    assert text(audit(report(path))).startswith(path + "\n")
+
+
+def test_findings_are_sorted_by_severity():
+    mixed = report(
+        findings=(
+            finding("BN111", Severity.NOTE),
+            finding("BN314", Severity.WARNING),
+            finding("BN101", Severity.ERROR),
+        )
+    )
+    assert re.findall(r"^  (\w+) BN", text(audit(mixed)), re.MULTILINE) == ["error", "warning", "note"]
+
+
+def test_the_hint_names_each_code_once():
+    two = audit(report("a.pt", findings=(finding(),)), report("b.pt", findings=(finding(), finding("BN205"))))
+    assert text(two).count("bn-audit explain") == 1
+    assert "bn-audit explain BN101  tells why the rule exists and what to do (also BN205)" in text(two)
+
+
+def test_rules_without_an_answer_are_grouped_by_reason():
+    assert "not checked: BN101, BN102 (the artifact records no train/eval mode)" in text(hand_made.STATE_DICT)
+
+
+@pytest.mark.parametrize(
+    ("subject", "expected"),
+    [
+        (report(), "clean (no findings)"),
+        (report(norms=()), "nothing to judge (the model has no normalisation layers)"),
+        (report(findings=(finding(),)), "FAIL (1 error)"),
+        (report(findings=(finding(severity=Severity.WARNING),)), "pass (1 warning)"),
+        (report(skipped=(Skipped(code="BN308", reason="no graph"),)), "pass (no findings; 1 rule not checked)"),
+        (report(deselected=("BN101", "BN102")), "pass (no findings; 2 rules not selected)"),
+        (report(unread=("part",)), "pass (no findings; 1 part not read)"),
+        (
+            report(norms=(norm("a"), norm("b", Mode.UNKNOWN))),
+            "pass (no findings; train/eval mode not recorded for 1 of 2 batch norms)",
+        ),
+        (
+            report(norms=(norm("a", Mode.CALLER),)),
+            "pass (no findings; train/eval mode decided by the caller for 1 of 1 batch norm)",
+        ),
+        (
+            report(norms=(), unread=("x",)),
+            "pass (no findings; 1 part not read; no normalisation layers in what was read)",
+        ),
+        (report(failed=(Failed(stage="BN205", error="x"),)), "INCOMPLETE (BN205 failed)"),
+        (
+            report(format=None, norms=(), failed=(Failed(stage="read", error="x"),)),
+            "NOT AUDITED (it could not be read)",
+        ),
+        (
+            report(findings=(finding(),), failed=(Failed(stage="BN205", error="x"),)),
+            "FAIL (1 error; BN205 failed)",
+        ),
+    ],
+)
+def test_verdict(subject, expected):
+    assert verdicts(audit(subject)) == [expected]
+
+
+def test_the_verdict_follows_the_level_that_fails():
+    warned = report(findings=(finding(severity=Severity.WARNING),))
+    assert verdicts(audit(warned, fail_on=Severity.WARNING)) == ["FAIL (1 warning)"]
+
+
+def test_strict_says_why_it_fails():
+    open_ended = report(skipped=(Skipped(code="BN308", reason="no graph"),))
+    assert "--strict" in text(audit(open_ended, exit_code=3))
+    assert "--strict" not in text(audit(open_ended, exit_code=0))
+
+
+def test_a_fault_of_the_tool_shows_its_traceback():
+    failed = report(failed=(Failed(stage="BN205", error="x", traceback=f'File "a.py"\n{HOSTILE}'),))
+    assert '    File "a.py"' in text(audit(failed))
