@@ -72,7 +72,7 @@ def check(
         select: Code prefixes to check; empty for all.
         ignore: Code prefixes not to check.
 
-    Nothing in a file is executed; only a factory target is imported and called. The file and the module stay as they are.
+    Nothing in a file is executed; only a factory target is imported and called. File and module stay as they are.
 
     Raises:
         UsageError: an unknown intent or code, or a directory (`run` audits many files).
@@ -148,6 +148,7 @@ def _check(target: object, options: Options) -> Report:
             skipped=tuple(skipped),
             failed=tuple(failed),
             unread=subject.unread,
+            deselected=tuple(rule.code for rule in plugins.rules() if rule not in rules),
         )
 
 
