@@ -33,6 +33,8 @@ VARIANCE_NAMES = ("running_var", "moving_var", "moving_variance")
 DEVIATION_NAMES = ("running_std", "moving_std", "running_avg_std")
 """Names of a standard deviation kept in its place (BatchRenorm): running statistics, but no variance."""
 
+STATISTIC_NAMES = frozenset((*MEAN_NAMES, *VARIANCE_NAMES, *DEVIATION_NAMES))
+
 WEIGHT_NAMES = ("weight", "gamma")
 BIAS_NAMES = ("bias", "beta")
 
@@ -59,7 +61,7 @@ def norm_of_module(
     held = {**_shelved(module.attributes), **module.buffers, **module.parameters}
     mean, variance = _first(held, MEAN_NAMES), _first(held, VARIANCE_NAMES)
     weight, bias = _first(held, WEIGHT_NAMES), _first(held, BIAS_NAMES)
-    has_statistics = any(held.get(name) for name in (*MEAN_NAMES, *VARIANCE_NAMES, *DEVIATION_NAMES))
+    has_statistics = any(held.get(name) is not None for name in STATISTIC_NAMES)
     mode = mode_of(attributes.get("training"))
     tensors = (mean, variance, weight, bias)
     return NormLayer(
@@ -101,7 +103,7 @@ def _classify(module: ModuleDescription) -> _Verdict | None:
     has_spread = any(candidate in names for candidate in (*VARIANCE_NAMES, *DEVIATION_NAMES))
     if not has_spread or not (has_mean or _BATCH_NORM_NAME.search(name)):
         return None
-    is_torch = any(base.endswith("._BatchNorm") or base.endswith("._InstanceNorm") for base in module.bases)
+    is_torch = any(base.endswith(("._BatchNorm", "._InstanceNorm")) for base in module.bases)
     if _OBSERVATION_COUNT in names and not is_torch and not any(weight in names for weight in WEIGHT_NAMES):
         return None
     return _classify_statistics_keeper(module)
@@ -153,8 +155,7 @@ def _awaits_first_batch(module: ModuleDescription) -> bool:
 
 def _shelved(attributes: Mapping[object, object]) -> dict[str, HeldTensor | None]:
     """Return the tensors that hand-written layers keep as plain attributes (``self.moving_mean = ...``)."""
-    names = (*MEAN_NAMES, *VARIANCE_NAMES, *DEVIATION_NAMES)
-    return {name: held for name in names if isinstance(held := attributes.get(name), HeldTensor)}
+    return {name: held for name in STATISTIC_NAMES if isinstance(held := attributes.get(name), HeldTensor)}
 
 
 def _first(held: Mapping[str, HeldTensor | None], names: tuple[str, ...]) -> HeldTensor | None:
@@ -162,7 +163,7 @@ def _first(held: Mapping[str, HeldTensor | None], names: tuple[str, ...]) -> Hel
 
 
 def _ref(held: HeldTensor | None) -> TensorRef | None:
-    return held.ref if held is not None else None
+    return held.ref if held is not None and not held.uninitialised else None
 
 
 def _requires_grad(parameters: Mapping[str, HeldTensor | None]) -> bool | None:

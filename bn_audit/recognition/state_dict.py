@@ -27,7 +27,7 @@ _OTHER_NORM_NAME = re.compile(r"(?:^|[._])(?:ln|gn|layer_?norm|group_?norm|rms_?
 _INNER_DIGITS = re.compile(r"\d+(?=.*\.)")
 
 _NORM_BASE_VERSION = 2
-"""``_NormBase._version`` of torch.nn since 0.4.1: BatchNorm and InstanceNorm alike; other modules of torch.nn have 1."""
+"""``_NormBase._version`` of torch.nn since 0.4.1: BatchNorm and InstanceNorm alike; most other modules have 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,178 @@
+"""Finds the models in the object graph of an unpickled checkpoint."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from bn_audit.containers.inert import ABSENT, Global, InertDict, Instance
+from bn_audit.errors import LimitExceededError
+from bn_audit.recognition.tree import descendants, join
+
+MAX_VALUES = 2_000_000
+"""Cap on the values looked at; the largest checkpoints seen have some ten thousand outside their tensors."""
+
+_OPTIMIZER_KEY = re.compile(r"(?:^|_)(?:optim|optimizer|optimizers|opt|adam|sgd)(?:$|_|s$)", re.IGNORECASE)
+_WEIGHT_LEAF = re.compile(r"(?:^|[._])(?:weight|bias|gamma|beta|running_mean|running_var|moving_mean|moving_var)$")
+
+IsTensor = Callable[[object], bool]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """Models of a checkpoint with their routes, in the file's order.
+
+    Attributes:
+        modules: (route, instance) of each pickled module that is not part of another one.
+        registered: Identities of every module that is registered in one of them.
+        state_dicts: (route, mapping) of each state dict.
+        has_optimizer_state: True where optimizer state lies in the file.
+        other: Qualified names of what else the file holds at its top, for messages.
+    """
+
+    modules: tuple[tuple[str, Instance], ...]
+    registered: frozenset[int]
+    state_dicts: tuple[tuple[str, Mapping[object, object]], ...]
+    has_optimizer_state: bool
+    other: tuple[str, ...]
+
+
+def find_models(root: object, is_tensor: IsTensor) -> Found:
+    """Return every model reachable from `root`; each object counts once, however often it is referred to.
+
+    Raises:
+        LimitExceededError: the object graph is absurdly large.
+    """
+    modules: list[tuple[str, Instance]] = []
+    state_dicts: list[tuple[str, Mapping[object, object]]] = []
+    has_optimizer = False
+    seen: set[int] = set()
+    stack: list[tuple[str, object]] = [("", root)]
+    while stack:
+        route, value = stack.pop()
+        if not isinstance(value, dict | list | tuple | set | frozenset | Instance) or id(value) in seen:
+            continue
+        seen.add(id(value))
+        if len(seen) > MAX_VALUES:
+            raise LimitExceededError(f"more than {MAX_VALUES} objects in one checkpoint: not searched for models")
+        if module_state(value) is not None and isinstance(value, Instance):
+            modules.append((route, value))
+            continue
+        if _is_optimizer(value):
+            has_optimizer = True
+            continue
+        if is_tensor(value):
+            continue
+        if isinstance(value, dict) and _is_state_dict(value, is_tensor):
+            state_dicts.append((route, value))
+        inner, skipped_optimizer = _inner(route, value)
+        has_optimizer |= skipped_optimizer
+        stack.extend(reversed(inner))
+    outermost, registered = _outermost(modules)
+    return Found(
+        modules=tuple(outermost),
+        registered=registered,
+        state_dicts=tuple(state_dicts),
+        has_optimizer_state=has_optimizer,
+        other=_names(root),
+    )
+
+
+def module_state(value: object) -> dict[object, object] | None:
+    """Return the ``__dict__`` of a pickled ``nn.Module`` of whatever class; None for anything else."""
+    if not isinstance(value, Instance):
+        return None
+    for state in _states(value):
+        if isinstance(state.get("_modules"), dict) and isinstance(state.get("_parameters"), dict):
+            return state
+    return None
+
+
+def children(module: object) -> Iterator[tuple[str, object]]:
+    """Yield (name, module) for each registered child of a pickled module; names that are no strings are left out."""
+    registered = (module_state(module) or {}).get("_modules")
+    if isinstance(registered, dict):
+        for name, child in registered.items():
+            if isinstance(name, str) and module_state(child) is not None:
+                yield name, child
+
+
+def inner_values(value: object) -> Iterator[tuple[object, object]]:
+    """Yield (key, value) for everything a container or object holds directly."""
+    if isinstance(value, dict):
+        yield from value.items()
+    if isinstance(value, list | tuple | set | frozenset):
+        yield from enumerate(value)
+    if isinstance(value, InertDict) and isinstance(value.state, dict):
+        yield from value.state.items()
+    if isinstance(value, Instance):
+        for state in _states(value):
+            yield from state.items()
+        yield from enumerate(value.args)
+        yield from value.kwargs.items()
+        yield from enumerate(value.items)
+        yield from value.entries
+
+
+def _states(value: Instance) -> Iterator[dict[object, object]]:
+    """Yield the dicts that could be the ``__dict__`` of an object.
+
+    A (dict, slots) pair comes from objects with slots; ``torch.fx.GraphModule`` passes its ``__dict__`` as an argument.
+    """
+    if value.state is not ABSENT:
+        states = value.state if isinstance(value.state, tuple) else (value.state,)
+        yield from (state for state in states if isinstance(state, dict))
+    if value.type_name.startswith("torch.fx."):
+        yield from (argument for argument in value.args if isinstance(argument, dict))
+
+
+def _inner(route: str, value: object) -> tuple[list[tuple[str, object]], bool]:
+    inner: list[tuple[str, object]] = []
+    has_optimizer = False
+    for key, item in inner_values(value):
+        if isinstance(key, str) and _OPTIMIZER_KEY.search(key):
+            has_optimizer |= bool(item)
+        elif isinstance(item, dict | list | tuple | set | frozenset | Instance):
+            inner.append((join(route, key if isinstance(key, str | int) else "?"), item))
+    return inner, has_optimizer
+
+
+def _is_optimizer(value: object) -> bool:
+    if isinstance(value, Instance):
+        return value.type_name.startswith("torch.optim.") or any("param_groups" in state for state in _states(value))
+    return isinstance(value, dict) and ({"state", "param_groups"} <= value.keys() or "exp_avg_sq" in value)
+
+
+def _is_state_dict(value: dict[object, object], is_tensor: IsTensor) -> bool:
+    """True for a mapping whose tensors bear the names of parameters.
+
+    A checkpoint dict may hold single tensors too (a loss, a mean of the data); these make no state dict.
+    """
+    if not all(isinstance(key, str) for key in value):
+        return False
+    if isinstance(value, InertDict) and isinstance(value.state, dict) and "_metadata" in value.state:
+        return True
+    tensors = [key for key, item in value.items() if is_tensor(item)]
+    if not tensors:
+        return False
+    return any(_WEIGHT_LEAF.search(str(key)) for key in tensors) or len(tensors) == len(value)
+
+
+def _outermost(modules: list[tuple[str, Instance]]) -> tuple[list[tuple[str, Instance]], frozenset[int]]:
+    """Return the modules that are not registered below another one, and the identities of all that are registered."""
+    below: set[int] = set()
+    for _route, module in modules:
+        tree = descendants(module, children)
+        next(tree)
+        below.update(map(id, tree))
+    outermost = [(route, module) for route, module in modules if id(module) not in below]
+    return outermost, frozenset(below | {id(module) for _route, module in outermost})
+
+
+def _names(root: object) -> tuple[str, ...]:
+    if isinstance(root, Instance):
+        return (root.type_name,)
+    if isinstance(root, dict):
+        return tuple(str(key) for key in list(root)[:8])
+    return (root.qualified,) if isinstance(root, Global) else (type(root).__name__,)

@@ -1,0 +1,216 @@
+"""Checkpoints written by ``torch.save`` or ``pickle``: modules and state dicts, read as inert data.
+
+One file may hold several models of either form, beside optimizer state and anything else. Nothing is imported and
+nothing runs: classes that are not installed are read as well as those that are.
+
+Source: torch/serialization.py, torch/_utils.py and torch/nn/modules/module.py of PyTorch 0.1 to 2.13; sharded
+checkpoints as transformers writes them (``pytorch_model.bin.index.json``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from bn_audit.containers.inert import InertDict
+from bn_audit.containers.shards import ShardIndex
+from bn_audit.containers.source import Source
+from bn_audit.containers.target import FileTarget, Target
+from bn_audit.containers.torch_file import StoredTensor, TorchFile, looks_like_torch_file, read_torch_file
+from bn_audit.errors import MalformedFileError, NoModelError, UnsupportedFormatError
+from bn_audit.formats._checkpoint_modules import Hold, module_access
+from bn_audit.formats._checkpoint_search import Found, find_models
+from bn_audit.interfaces import Format
+from bn_audit.recognition.description import HeldTensor
+from bn_audit.recognition.naming import is_averaged
+from bn_audit.recognition.state_dict import layers_of_state_dict
+from bn_audit.recognition.tree import read_tree
+from bn_audit.subject.norm import NormLayer
+from bn_audit.subject.subject import Facts, Form, Model, OrphanTensors, Subject
+from bn_audit.subject.tensor import TensorRef
+
+NAME = "torch-checkpoint"
+
+_MODULE_FACTS = Facts.MODES | Facts.REGISTRY | Facts.SETTINGS | Facts.GRADIENTS
+
+_SHARDED_STATES = {
+    "param_shapes": "a shard of a DeepSpeed checkpoint: gather it with zero_to_fp32.py and audit the result",
+    "ds_config": "a shard of a DeepSpeed checkpoint: gather it with zero_to_fp32.py and audit the result",
+}
+"""Keys that mark a file as part of a distributed checkpoint, and what to do about it."""
+
+
+def sniff(target: Target) -> bool:
+    """Return whether the file was written by ``torch.save`` or ``pickle``, or is the index of such shards."""
+    if not isinstance(target, FileTarget):
+        return False
+    if target.shard_index is not None:
+        return not any(shard.endswith(".safetensors") for shard in target.shard_index.shards)
+    return looks_like_torch_file(target)
+
+
+def read(target: Target) -> Subject:
+    """Return every model of the checkpoint.
+
+    Raises:
+        NoModelError: there is none in it.
+        UnsupportedFormatError: it is a shard of a distributed checkpoint.
+        ArtifactError: it is damaged, or larger than what is read here.
+    """
+    if not isinstance(target, FileTarget):
+        raise NoModelError(f"{target.name}: not a file")
+    parts = _Parts()
+    if target.shard_index is not None:
+        _read_shards(target, target.shard_index, parts)
+    else:
+        _read_file(target, parts)
+    return Subject(
+        source=target.name,
+        format=NAME,
+        facts=_facts(parts),
+        models=tuple(parts.models),
+        norms=tuple(parts.norms),
+        orphans=tuple(parts.orphans),
+        has_optimizer_state=parts.has_optimizer_state,
+    )
+
+
+@dataclass(slots=True)
+class _Parts:
+    """What the files of one checkpoint add up to."""
+
+    models: list[Model] = field(default_factory=list)
+    norms: list[NormLayer] = field(default_factory=list)
+    orphans: list[OrphanTensors] = field(default_factory=list)
+    has_optimizer_state: bool = False
+    has_values: bool = True
+
+
+def _read_file(target: FileTarget, parts: _Parts) -> None:
+    file = read_torch_file(target.source, target.archive)
+    found = _search(file, target.name)
+    hold = _holder(file, parts)
+    access = module_access(hold)
+    for route, root in found.modules:
+        model, norms = read_tree(root, route=route, access=access, registered=found.registered)
+        parts.models.append(model)
+        parts.norms.extend(norms)
+    for route, mapping in found.state_dicts:
+        tensors = _tensors_of(mapping, hold)
+        _add_state_dict(parts, tensors, route=route, versions=_versions(mapping))
+    parts.has_optimizer_state = found.has_optimizer_state
+
+
+def _read_shards(target: FileTarget, index: ShardIndex, parts: _Parts) -> None:
+    by_shard: dict[str, dict[str, TensorRef]] = {}
+    for shard in index.shards:
+        by_shard[shard] = _tensors_of_shard(target.source.sibling(shard), parts)
+    tensors: dict[str, TensorRef] = {}
+    for name, shard in index.weight_map.items():
+        if name not in by_shard[shard]:
+            raise MalformedFileError(f"{target.name}: names tensor {name!r} in {shard}, which does not hold it")
+        tensors[name] = by_shard[shard][name]
+    _add_state_dict(parts, tensors, route="", versions=None)
+
+
+def _tensors_of_shard(source: Source, parts: _Parts) -> dict[str, TensorRef]:
+    shard = FileTarget(source)
+    if not looks_like_torch_file(shard):
+        raise MalformedFileError(f"{source.name}: is named as a shard, but was not written by torch.save")
+    file = read_torch_file(source, shard.archive)
+    found = _search(file, source.name)
+    hold = _holder(file, parts)
+    return {name: ref for _route, mapping in found.state_dicts for name, ref in _tensors_of(mapping, hold).items()}
+
+
+def _search(file: TorchFile, name: str) -> Found:
+    found = find_models(file.root, lambda value: file.tensor(value, "") is not None)
+    if isinstance(file.root, dict):
+        for key, reason in _SHARDED_STATES.items():
+            if key in file.root:
+                raise UnsupportedFormatError(f"{name}: this is {reason}")
+    if not found.modules and not found.state_dicts:
+        if file.tensor(file.root, "") is not None:
+            holds = "a single tensor"
+        elif found.has_optimizer_state:
+            holds = "optimizer state"
+        else:
+            holds = ", ".join(found.other) or "nothing"
+        raise NoModelError(f"{name}: no model found, it holds {holds}: name the file that holds the model's weights")
+    return found
+
+
+def _holder(file: TorchFile, parts: _Parts) -> Hold:
+    def hold(value: object, name: str) -> HeldTensor | None:
+        stored = file.tensor(value, name)
+        if stored is None:
+            return None
+        if stored.layout in ("meta", "sparse", "quantised", "nested") and _is_norm_tensor(name):
+            parts.has_values = False
+        return _held(stored, name)
+
+    return hold
+
+
+def _held(stored: StoredTensor, name: str) -> HeldTensor:
+    return HeldTensor(
+        ref=stored.ref(name),
+        requires_grad=stored.requires_grad,
+        uninitialised=stored.layout == "uninitialised",
+    )
+
+
+def _is_norm_tensor(name: str) -> bool:
+    return name.endswith(("running_mean", "running_var", "moving_mean", "moving_var"))
+
+
+def _tensors_of(mapping: Mapping[object, object], hold: Hold) -> dict[str, TensorRef]:
+    held = ((str(name), hold(value, str(name))) for name, value in mapping.items())
+    return {name: tensor.ref for name, tensor in held if tensor is not None}
+
+
+def _add_state_dict(
+    parts: _Parts, tensors: dict[str, TensorRef], *, route: str, versions: Mapping[str, int] | None
+) -> None:
+    layers = layers_of_state_dict(tensors, model=route, versions=versions)
+    parts.models.append(
+        Model(
+            route=route,
+            form=Form.STATE_DICT,
+            tensors=tuple(tensors.values()),
+            averaged=is_averaged(route, None) or "n_averaged" in tensors,
+        )
+    )
+    parts.norms.extend(layers.norms)
+    parts.orphans.extend(layers.orphans)
+
+
+def _versions(mapping: Mapping[object, object]) -> Mapping[str, int] | None:
+    """Return ``_version`` by module path from the ``_metadata`` of a state dict."""
+    state = mapping.state if isinstance(mapping, InertDict) else None
+    metadata = state.get("_metadata") if isinstance(state, dict) else None
+    if not isinstance(metadata, dict):
+        return None
+    versions = {}
+    for path, entry in metadata.items():
+        version = entry.get("version") if isinstance(entry, dict) else None
+        if isinstance(path, str) and isinstance(version, int):
+            versions[path] = version
+    return versions
+
+
+def _facts(parts: _Parts) -> Facts:
+    facts = Facts.VALUES if parts.has_values else Facts.NONE
+    if any(model.form is Form.MODULE for model in parts.models):
+        facts |= _MODULE_FACTS
+    return facts
+
+
+FORMAT = Format(
+    name=NAME,
+    summary="PyTorch checkpoints: torch.save or pickle of modules, state dicts and dicts of both",
+    tells="module: mode, eps, momentum, flags and tensors of every layer; state dict: tensors",
+    cannot_tell="state dict: mode, eps and momentum; what the forward code does with the layers",
+    sniff=sniff,
+    read=read,
+)

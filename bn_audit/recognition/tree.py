@@ -1,0 +1,185 @@
+"""Walks a module tree, pickled or live: every module, its mode and its norm layers, registered or not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
+
+from bn_audit.errors import LimitExceededError
+from bn_audit.recognition.description import ModuleDescription
+from bn_audit.recognition.modules import mode_of, norm_of_module
+from bn_audit.recognition.naming import is_averaged, may_feed
+from bn_audit.subject.norm import NormLayer
+from bn_audit.subject.subject import Form, Model, ModuleNode
+from bn_audit.subject.tensor import TensorRef
+
+MAX_MODULES = 500_000
+"""Cap on the modules of one model; the deepest networks seen have some ten thousand."""
+
+MAX_HIDDEN_VALUES = 200_000
+"""Cap on the values in plain attributes that are searched for modules outside the registry, per model."""
+
+_REGISTRY_KEY = re.compile(r"_(?:parameters|buffers|modules|non_persistent_buffers_set)$|.*_hooks(?:_\w+)?$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModuleAccess:
+    """How to look at the modules of one representation.
+
+    Attributes:
+        is_module: Tells a module from any other value.
+        children: Returns (name, module) of each registered child.
+        attributes: Returns the ``__dict__`` of a module.
+        describe: Returns what a module at the given path holds, without its children.
+        inner_values: Returns (key, value) of everything that a container or plain object holds directly.
+    """
+
+    is_module: Callable[[object], bool]
+    children: Callable[[object], Iterator[tuple[str, object]]]
+    attributes: Callable[[object], Mapping[object, object]]
+    describe: Callable[[object, str], ModuleDescription]
+    inner_values: Callable[[object], Iterator[tuple[object, object]]]
+
+
+@dataclass(slots=True)
+class _Tree:
+    route: str
+    access: ModuleAccess
+    nodes: list[ModuleNode] = field(default_factory=list)
+    tensors: list[TensorRef] = field(default_factory=list)
+    gradients: list[bool] = field(default_factory=list)
+    norms: dict[int, NormLayer] = field(default_factory=dict)
+    seen: set[int] = field(default_factory=set)
+
+
+def descendants(module: object, children: Callable[[object], Iterator[tuple[str, object]]]) -> Iterator[object]:
+    """Yield the module and every registered module below it, each once."""
+    seen = {id(module)}
+    stack = [module]
+    while stack:
+        current = stack.pop()
+        yield current
+        for _name, child in children(current):
+            if id(child) not in seen:
+                seen.add(id(child))
+                stack.append(child)
+
+
+def read_tree(
+    root: object, *, route: str, access: ModuleAccess, registered: AbstractSet[int]
+) -> tuple[Model, tuple[NormLayer, ...]]:
+    """Return the model below `root` and its norm layers, in the order of ``named_modules()``.
+
+    Args:
+        root: A module.
+        route: Where it lies in the artifact.
+        access: How to look at it.
+        registered: Identities of every module that is registered in any model of the artifact: one of these in a
+            plain list is an alias and not hidden.
+
+    Raises:
+        LimitExceededError: the tree is absurdly large.
+    """
+    tree = _Tree(route=route, access=access)
+    hidden = _walk(tree, root, "", is_registered=True)
+    looked_at = 0
+    while hidden:
+        path, value = hidden.pop()
+        looked_at += 1
+        if looked_at > MAX_HIDDEN_VALUES:
+            raise LimitExceededError(f"over {MAX_HIDDEN_VALUES} values in plain attributes of one model: not searched")
+        if id(value) in tree.seen or id(value) in registered:
+            continue
+        if access.is_module(value):
+            hidden.extend(_walk(tree, value, path, is_registered=False))
+        else:
+            tree.seen.add(id(value))
+            hidden.extend((join(path, key), item) for key, item in access.inner_values(value))
+    root_node = tree.nodes[0]
+    model = Model(
+        route=route,
+        form=Form.MODULE,
+        type_name=root_node.type_name,
+        mode=mode_of(root_node.training),
+        modules=tuple(tree.nodes),
+        tensors=tuple(tree.tensors),
+        averaged=is_averaged(route, root_node.type_name),
+        takes_gradients=any(tree.gradients) if tree.gradients else None,
+    )
+    return model, tuple(tree.norms.values())
+
+
+def join(route: str, key: object) -> str:
+    """Return the path of `key` below `route`."""
+    return f"{route}.{key}" if route else str(key)
+
+
+def _walk(tree: _Tree, root: object, path: str, *, is_registered: bool) -> list[tuple[str, object]]:
+    """Collect the registered tree below `root`; return the plain values that may hide further modules."""
+    hidden: list[tuple[str, object]] = []
+    pending: list[tuple[str, object, str | None]] = [(path, root, None)]
+    while pending:
+        path, module, preceding = pending.pop()
+        if id(module) in tree.seen:
+            _add_alias(tree, module, path)
+            continue
+        tree.seen.add(id(module))
+        if len(tree.seen) > MAX_MODULES:
+            raise LimitExceededError(f"over {MAX_MODULES} modules in one model: not read")
+        _visit(tree, module, path, preceding, is_registered=is_registered)
+        pending.extend(reversed(list(_children(tree.access, module, path))))
+        for key, value in tree.access.attributes(module).items():
+            if isinstance(key, str) and not isinstance(value, _LEAVES) and not _REGISTRY_KEY.match(key):
+                hidden.append((join(path, key), value))
+    return hidden
+
+
+_LEAVES = (str, bytes, bytearray, int, float, complex, type(None))
+
+
+def _visit(tree: _Tree, module: object, path: str, preceding: str | None, *, is_registered: bool) -> None:
+    description = tree.access.describe(module, path)
+    held = [
+        tensor for tensor in (*description.parameters.values(), *description.buffers.values()) if tensor is not None
+    ]
+    tree.tensors.extend(tensor.ref for tensor in held if not tensor.uninitialised)
+    tree.gradients.extend(
+        tensor.requires_grad
+        for tensor in description.parameters.values()
+        if tensor is not None and tensor.requires_grad is not None
+    )
+    training = description.attributes.get("training")
+    tree.nodes.append(
+        ModuleNode(
+            path=path,
+            type_name=description.type_name,
+            training=training if isinstance(training, bool) else None,
+        )
+    )
+    norm = norm_of_module(description, model=tree.route, path=path)
+    if norm is not None:
+        tree.norms[id(module)] = replace(norm, registered=is_registered, preceding=preceding)
+
+
+def _children(access: ModuleAccess, module: object, path: str) -> Iterator[tuple[str, object, str | None]]:
+    """Yield (path, module, path of the layer that is likely to feed it) for each child.
+
+    Registration order is the order of the constructor; the layer before a norm with as many outputs as the norm has
+    channels is nearly always its input.
+    """
+    previous: tuple[str, object] | None = None
+    for name, child in access.children(module):
+        child_path = join(path, name)
+        attributes = access.attributes(child)
+        feeds = previous[0] if previous and may_feed(previous[1], attributes.get("num_features")) else None
+        yield child_path, child, feeds
+        outputs = attributes.get("out_channels", attributes.get("out_features"))
+        previous = (child_path, outputs) if outputs is not None else None
+
+
+def _add_alias(tree: _Tree, module: object, path: str) -> None:
+    norm = tree.norms.get(id(module))
+    if norm is not None and path != norm.path:
+        tree.norms[id(module)] = replace(norm, aliases=(*norm.aliases, path))
