@@ -86,7 +86,7 @@ def read_pickle_at(
 
 
 def _next_window(short: Short, name: str) -> int:
-    """Return how much to read for an opcode that was cut off: its length where known, else twice what was not enough."""
+    """Return how much to read for an opcode that was cut off: twice its length as far as it is known."""
     needed = short.end - short.at
     if needed > _LARGEST_WINDOW:
         raise MalformedFileError(f"{name}: corrupt pickle: one value has more than {_LARGEST_WINDOW} bytes: not read")

@@ -72,7 +72,7 @@ def run(machine: Machine, data: bytes, pos: int) -> tuple[object, int]:
                 elif code == 0x8C:  # SHORT_BINUNICODE
                     end = pos + 1 + data[pos]
                     if end > len(data):
-                        raise Short(end)
+                        raise Short(end)  # noqa: TRY301
                     cost += end - pos << 2
                     push(decode_text(machine, data[pos + 1 : end]))
                     pos = end
@@ -98,7 +98,7 @@ def run(machine: Machine, data: bytes, pos: int) -> tuple[object, int]:
                         continue
                     end = pos + 4 + length
                     if end > len(data):
-                        raise Short(end)
+                        raise Short(end)  # noqa: TRY301
                     cost += length << 2
                     push(decode_text(machine, data[pos + 4 : end]))
                     pos = end

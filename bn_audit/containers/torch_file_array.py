@@ -7,6 +7,8 @@ Sources: numpy 2.3 ``_core/src/multiarray/methods.c`` (``array_reduce``, ``array
 from __future__ import annotations
 
 import math
+from itertools import accumulate
+from operator import mul
 
 from bn_audit.containers.byte_range import ByteRange
 from bn_audit.containers.inert import Global, Instance
@@ -87,12 +89,7 @@ def _array(
 ) -> StoredTensor:
     dtype, big_endian = described
     size = math.prod(shape) * ITEM_SIZES[dtype]
-    strides: tuple[int, ...] = ()
-    for length in shape if fortran else reversed(shape):
-        strides = (*strides, (strides[-1] * before) if strides else 1)
-        before = length
-    if not fortran:
-        strides = strides[::-1]
+    strides = _strides(shape) if fortran else _strides(shape[::-1])[::-1]
     raw = stored_range(source, data, size, name)
     if raw is None or raw.size < size:
         raise MalformedFileError(f"{name}: corrupt numpy array: it needs {size} bytes of data")
@@ -114,6 +111,11 @@ def _array(
         )
 
     return StoredTensor(dtype=dtype, shape=shape, load=load, storage=f"array {id(data)}+0")
+
+
+def _strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the strides of contiguous elements whose first dimension is the innermost."""
+    return tuple(accumulate(shape[:-1], mul, initial=1)) if shape else ()
 
 
 def stored_range(source: Source | ByteRange, data: object, size: int | None, name: str) -> ByteRange | None:

@@ -106,7 +106,7 @@ def _sizes(value: object, name: str) -> tuple[int, ...]:
         value = value.args[0]
     if type(value) not in (tuple, list):
         raise _corrupt(name, "its shape is no tuple")
-    sizes = tuple(value)  # type: ignore[arg-type]
+    sizes: tuple[int, ...] = tuple(value)  # type: ignore[arg-type]
     if len(sizes) > MAX_DIMENSIONS:
         raise _corrupt(name, f"it has {len(sizes)} dimensions")
     if any(type(size) is not int or not 0 <= size < 1 << 62 for size in sizes):
