@@ -100,6 +100,10 @@ class Source:
             self._stream.close()
             self._stream = None
 
+    def __del__(self) -> None:
+        # A report outlives the audit, and loading one of its tensors opens the file again.
+        self.close()
+
     def _opened(self) -> BinaryIO:
         if self._stream is None:
             self._stream = self.path.open("rb", buffering=0)
