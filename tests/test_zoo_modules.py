@@ -12,7 +12,7 @@ from zoo.comparison import Plain, audited, true
 from zoo.forms import MODULE_FORMS, ModuleForm, quietly
 from zoo.truth import layers
 
-import bn_audit
+from bn_audit.audit import check
 from bn_audit.subject.subject import Form
 
 CASES = [(name, mode) for name, architecture in ZOO.items() if architecture.pickles for mode in modes(name)]
@@ -48,7 +48,7 @@ def test_pickled_module_is_read_as_torch_sees_it(name: str, mode: Mode, form: Mo
     path = tmp_path / "model.pt"
     with quietly():
         form.write(network(name, mode), path)
-    report = bn_audit.check(path)
+    report = check(path)
     assert not report.failed
     assert report.format == "torch-checkpoint"
     assert [(model.route, model.form) for model in report.models if model.form is Form.MODULE] == [
@@ -56,20 +56,29 @@ def test_pickled_module_is_read_as_torch_sees_it(name: str, mode: Mode, form: Mo
     ]
     assert {norm.model for norm in report.norms} <= set(form.routes)
     assert audited(report.norms) == torch_says(name, mode)
+
+
+@pytest.mark.parametrize(("name", "mode"), CASES, ids=lambda value: value if isinstance(value, str) else value.value)
+def test_pickled_module_has_the_findings_it_deserves(name: str, mode: Mode, tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    with quietly():
+        torch.save(network(name, mode), path)
+    report = check(path)
+    assert not report.failed
     assert {finding.code for finding in report.findings} == expected_codes(name, mode)
 
 
 @pytest.mark.parametrize("name", ["resnet", "nested", "shared_bn"])
 def test_layers_come_in_the_order_of_the_model(name: str, tmp_path: Path) -> None:
     torch.save(network(name, Mode.EVAL), tmp_path / "model.pt")
-    report = bn_audit.check(tmp_path / "model.pt")
+    report = check(tmp_path / "model.pt")
     assert [norm.path for norm in report.norms] == list(torch_says(name, Mode.EVAL))
 
 
 def test_two_models_of_one_file_are_told_apart(tmp_path: Path) -> None:
     checkpoint = {"model": network("plain_cnn", Mode.TRAIN), "ema": network("plain_cnn", Mode.EVAL)}
     torch.save(checkpoint, tmp_path / "model.pt")
-    report = bn_audit.check(tmp_path / "model.pt")
+    report = check(tmp_path / "model.pt")
     for route, mode in (("model", Mode.TRAIN), ("ema", Mode.EVAL)):
         found = audited(norm for norm in report.norms if norm.model == route)
         assert found == torch_says("plain_cnn", mode)

@@ -12,7 +12,7 @@ from zoo.catalogue import ZOO, Mode, network
 from zoo.comparison import Plain, audited, only
 from zoo.forms import STATE_DICT_FORMS, StateDictForm, quietly
 
-import bn_audit
+from bn_audit.audit import check
 from bn_audit.subject.subject import Form
 
 _HELD_ELSEWHERE = {"running_mean_std"}
@@ -57,7 +57,7 @@ def layers_of_keys(name: str) -> dict[str, Plain]:
 def test_state_dict_is_read_as_torch_sees_it(name: str, form: StateDictForm, tmp_path: Path) -> None:
     with quietly():
         path = form.write(network(name, Mode.TRAIN), tmp_path / f"model{form.suffix}")
-    report = bn_audit.check(path)
+    report = check(path)
     assert not report.failed
     assert report.format == ("safetensors" if "safetensors" in form.name else "torch-checkpoint")
     assert [(model.route, model.form) for model in report.models] == [(route, Form.STATE_DICT) for route in form.routes]
@@ -72,5 +72,5 @@ def test_state_dict_is_read_as_torch_sees_it(name: str, form: StateDictForm, tmp
 @pytest.mark.parametrize("form", STATE_DICT_FORMS, ids=lambda form: form.name)
 def test_clean_state_dict_only_leaves_the_mode_open(form: StateDictForm, tmp_path: Path) -> None:
     path = form.write(network("resnet", Mode.TRAIN), tmp_path / f"model{form.suffix}")
-    report = bn_audit.check(path)
+    report = check(path)
     assert {finding.code for finding in report.findings} == {"BN111"}

@@ -1,0 +1,87 @@
+"""The static commands work where torch, numpy, onnx and onnxruntime cannot be imported, and never try to."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from command import HEAVY, Outcome, bn_audit_command
+from safetensors.torch import save_file
+from torch import nn
+from zoo.catalogue import ZOO, Mode, network
+from zoo.forms import export, quietly, script, trace
+
+ARTIFACTS: dict[str, Callable[[Path], object]] = {
+    "module.pt": lambda path: torch.save(trained(), path),
+    "legacy.pt": lambda path: torch.save(trained(), path, _use_new_zipfile_serialization=False),
+    "plain.pkl": lambda path: path.write_bytes(pickle.dumps(trained())),
+    "state_dict.pth": lambda path: torch.save(trained().state_dict(), path),
+    "half.pth": lambda path: torch.save(trained().half().state_dict(), path),
+    "scripted.pt": lambda path: script(trained(), path),
+    "traced.pt": lambda path: trace(trained(), path, ZOO["plain_cnn"].inputs()),
+    "exported.pt2": lambda path: export(trained(), path, ZOO["plain_cnn"].inputs()),
+    "model.safetensors": lambda path: save_file(trained().state_dict(), path),
+}
+
+
+def trained() -> nn.Module:
+    return network("plain_cnn", Mode.TRAIN)
+
+
+def written(name: str, directory: Path) -> Path:
+    with quietly():
+        ARTIFACTS[name](directory / name)
+    return directory / name
+
+
+@pytest.fixture(scope="module", params=sorted(ARTIFACTS))
+def artifact(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return written(request.param, tmp_path_factory.mktemp("artifact"))
+
+
+def light(*arguments: str | Path) -> Outcome:
+    outcome = bn_audit_command(*arguments, without=HEAVY)
+    assert outcome.err.splitlines()[-1] == "attempted: ", outcome.text
+    assert "Traceback" not in outcome.text
+    return outcome
+
+
+def test_check_needs_no_heavy_library(artifact: Path) -> None:
+    outcome = light("check", artifact, "--format", "json")
+    report = json.loads(outcome.out)
+    assert outcome.code == report["summary"]["exit_code"]
+    assert not report["reports"][0]["failed"]
+    assert len(report["reports"][0]["norms"]) == 2
+    assert outcome.code == (0 if artifact.suffix in (".pth", ".safetensors") else 1)
+
+
+def test_text_report_needs_no_heavy_library(artifact: Path) -> None:
+    outcome = light("check", artifact)
+    assert ("bn1" in outcome.out) == (outcome.code == 1)
+
+
+def test_inspect_needs_no_heavy_library(artifact: Path) -> None:
+    assert light("inspect", artifact).code == 0
+
+
+@pytest.mark.parametrize("suffix", ["csv", "json", "h"])
+def test_inspect_exports_text_without_numpy(suffix: str, tmp_path: Path) -> None:
+    path = written("module.pt", tmp_path)
+    outcome = light("inspect", path, "--export", tmp_path / f"norms.{suffix}")
+    assert outcome.code == 0
+    assert (tmp_path / f"norms.{suffix}").stat().st_size > 100
+
+
+def test_directory_needs_no_heavy_library(tmp_path: Path) -> None:
+    for name in ("module.pt", "state_dict.pth"):
+        written(name, tmp_path)
+    assert light("check", tmp_path).code == 1
+
+
+@pytest.mark.parametrize("arguments", [("--version",), ("--help",), ("explain",), ("explain", "BN101")])
+def test_information_needs_no_heavy_library(arguments: tuple[str, ...]) -> None:
+    assert light(*arguments).code == 0
