@@ -1,0 +1,46 @@
+"""Where results go: stdout, and files that are not among what was audited."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TextIO
+
+from bn_audit.errors import UsageError
+from bn_audit.styled import is_colourful
+
+
+def to_stdout(render: Callable[[TextIO, bool], None]) -> None:
+    """Let `render` write to stdout; a reader that went away (``| head``) is no error."""
+    out = sys.stdout
+    if isinstance(out, io.TextIOWrapper):
+        out.reconfigure(errors="backslashreplace")
+    try:
+        render(out, is_colourful(out))
+        out.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
+
+
+def to_file(path: Path, data: bytes, audited: Iterable[str]) -> None:
+    """Write `data` to `path`.
+
+    Raises:
+        UsageError: the file is one of those that were audited, or it cannot be written.
+    """
+    if any(_is_same(path, source) for source in audited):
+        raise UsageError(f"{path}: is one of the audited files and is left as it is: write to another file")
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def _is_same(path: Path, source: str) -> bool:
+    try:
+        return path.samefile(source)
+    except (OSError, ValueError):
+        return False
