@@ -35,8 +35,9 @@ def inspect_layers(
 ) -> None:
     """Show every norm layer and its numbers, or export them.
 
-    The table has mode, settings, batches seen, range of the statistics and dead channels. --export also writes weight, bias, running mean and variance, eps, the layer before it where known, and the
-    folded scale = weight / sqrt(var + eps) and shift = bias - mean * scale. A .h is a C99 header.
+    The table has mode, settings, batches seen, range of the statistics and dead channels. --export writes weight,
+    bias, running mean and variance, eps, the layer before it where known, and the folded scale = weight /
+    sqrt(var + eps) and shift = bias - mean * scale. A .h is a C99 header.
     """
     with exit_codes():
         if eps is not None and not math.isfinite(eps):

@@ -15,7 +15,7 @@ LONGEST_NAME = 60
 
 @contextmanager
 def bar() -> Iterator[Callable[[int, int, str], None]]:
-    """Give the callback (finished, total, name); the bar appears with the first of several files and goes at the end."""
+    """Give the callback (finished, total, name); it appears with the first of several files and goes at the end."""
     columns = BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}", markup=False)
     progress = Progress(*columns, console=Console(stderr=True), transient=True)
     task = progress.add_task("")

@@ -9,6 +9,9 @@ from bn_audit.subject.finding import Severity
 from bn_audit.subject.norm import Mode
 from bn_audit.subject.report import Report
 
+CLEAN = "clean"
+NOTHING_TO_JUDGE = "nothing to judge"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
@@ -42,8 +45,8 @@ def verdict(report: Report, fail_on: Severity) -> Verdict:
     if counts or gaps:
         return Verdict(word="pass", style="bold yellow", details=(*(counts or ("no findings",)), *gaps))
     if not report.norms:
-        return Verdict(word="nothing to judge", style="bold", details=("the model has no normalisation layers",))
-    return Verdict(word="clean", style="bold green", details=("no findings",))
+        return Verdict(word=NOTHING_TO_JUDGE, style="bold", details=("the model has no normalisation layers",))
+    return Verdict(word=CLEAN, style="bold green", details=("no findings",))
 
 
 def count_findings(report: Report) -> str:

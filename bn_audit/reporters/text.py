@@ -8,7 +8,7 @@ from typing import TextIO
 
 from bn_audit.interfaces import Reporter
 from bn_audit.reporters._fold import fold_line
-from bn_audit.reporters._verdict import plural, verdict
+from bn_audit.reporters._verdict import CLEAN, NOTHING_TO_JUDGE, plural, verdict
 from bn_audit.styled import Line, clean, line, write
 from bn_audit.subject.finding import Confidence, Finding, Location, Severity
 from bn_audit.subject.norm import Mode, NormLayer
@@ -35,12 +35,27 @@ def render(audit: Audit, out: TextIO, colour: bool) -> None:
 
 
 def _lines(audit: Audit) -> Iterator[Line]:
-    for report in audit.reports:
-        yield from _report_lines(report, audit.fail_on)
-        yield line()
+    several = len(audit.reports) > 1
+    was_short = True
+    for number, report in enumerate(audit.reports):
+        short = _short_line(report, audit.fail_on) if several else None
+        if number and not (was_short and short):
+            yield line()
+        if short is not None:
+            yield short
+        else:
+            yield from _report_lines(report, audit.fail_on)
+        was_short = short is not None
     if audit.listed:
-        yield from _listed_lines(audit.listed)
         yield line()
+        yield from _listed_lines(audit.listed)
+    closing = list(_closing_lines(audit))
+    if closing:
+        yield line()
+        yield from closing
+
+
+def _closing_lines(audit: Audit) -> Iterator[Line]:
     codes = sorted({finding.code for report in audit.reports for finding in report.findings})
     if codes:
         more = f" (also {', '.join(codes[1:])})" if len(codes) > 1 else ""
@@ -49,6 +64,15 @@ def _lines(audit: Audit) -> Iterator[Line]:
         yield _summary_line(audit)
     if audit.exit_code == 3 and not any(report.failed for report in audit.reports):
         yield line("exit code 3: --strict fails what was not checked, not read or not recorded")
+
+
+def _short_line(report: Report, fail_on: Severity) -> Line | None:
+    """Return the one line that a report with nothing to say is worth among others."""
+    result = verdict(report, fail_on)
+    if result.word not in (CLEAN, NOTHING_TO_JUDGE):
+        return None
+    counts = f", {_norm_counts(report.norms)}" if report.norms else ""
+    return line(*_header(report).spans, f"{counts}: ", (result.word, result.style))
 
 
 def _report_lines(report: Report, fail_on: Severity) -> Iterator[Line]:
