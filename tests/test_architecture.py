@@ -18,13 +18,13 @@ ROOT = Path(bn_audit.__file__).parent
 LAYERS = (
     {"__main__"},
     {"cli"},
-    {"__init__", "audit", "expansion", "live", "repair"},
+    {"__init__", "audit", "expansion", "inspection", "live", "repair"},
     {"policy", "settings", "plugins", "formats", "rules", "runners", "experiments", "reporters"},
     {"interfaces"},
     {"recognition"},
     {"flow", "alignment", "containers"},
     {"subject"},
-    {"errors"},
+    {"errors", "styled", "version"},
 )
 """From the command line down; a module imports from lower layers only, and from its own package."""
 
@@ -39,7 +39,10 @@ SAME_LAYER = {
 }
 """The imports between neighbours of one layer that are meant."""
 
-NARROW = {"rules": {"interfaces", "subject", "errors"}, "reporters": {"interfaces", "subject", "errors"}}
+NARROW = {
+    "rules": {"interfaces", "subject", "errors"},
+    "reporters": {"interfaces", "subject", "errors", "styled", "version"},
+}
 """Packages that may import less than their layer allows."""
 
 PLUGINS = {
@@ -59,6 +62,13 @@ BANNED_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "base", 
 MAX_FILE_LINES = 300
 MAX_FUNCTION_LINES = 50
 """Statements and comments, without the docstring: the convention says about 40."""
+
+LONG_FUNCTIONS = {"bn_audit.containers.inert_pickle_loop.run"}
+"""An interpreter loop: a function call per opcode would take longer than the opcode."""
+
+BOUNDARIES = {"bn_audit.audit", "bn_audit.__main__", "bn_audit.formats.live_module"}
+"""Where anything may be caught: one file must not end the run, nothing but the documented exit codes leaves the
+program, and a factory is the user's code, which may raise anything."""
 
 
 @dataclass(frozen=True)
@@ -232,7 +242,7 @@ def test_functions_stay_short() -> None:
         for node in ast.walk(tree)
         if isinstance(node, ast.FunctionDef) and (length := _body_lines(node)) > MAX_FUNCTION_LINES
     }
-    assert long == {}
+    assert {name: length for name, length in long.items() if name not in LONG_FUNCTIONS} == {}
 
 
 def _body_lines(function: ast.FunctionDef) -> int:
@@ -240,12 +250,13 @@ def _body_lines(function: ast.FunctionDef) -> int:
     return int(body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
 
 
-def test_no_catch_all_outside_the_one_boundary() -> None:
+def test_no_catch_all_outside_the_boundaries() -> None:
     found = [
         f"{name} line {node.lineno}"
         for name, tree in trees().items()
+        if name not in BOUNDARIES
         for node in ast.walk(tree)
         if isinstance(node, ast.ExceptHandler)
         and (node.type is None or {"Exception", "BaseException"} & set(ast.unparse(node.type).strip("()").split(", ")))
     ]
-    assert [place for place in found if not place.startswith("bn_audit.audit ")] == []
+    assert found == []
