@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bn_audit.containers.source import Source, SourceStream
+from bn_audit.containers.source import Readable, SourceStream
 from bn_audit.errors import LimitExceededError, MalformedFileError
 
 MAX_DIRECTORY_BYTES = 64 << 20
@@ -33,14 +33,14 @@ class Member:
 
 
 class Archive:
-    """A zip archive over a `Source`.
+    """A zip archive: a file, or stored within another one.
 
     Attributes:
         members: Every member by its whole name, in the archive's order.
         root: The directory that all members share, with its slash; ``""`` where they share none.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Readable) -> None:
         self.source = source
         self.members: Mapping[str, Member] = _read_directory(source)
         self.root = _shared_root(self.members)
@@ -100,7 +100,7 @@ class Archive:
         return int(member.header_offset + _LOCAL_HEADER.size + name_length + extra_length)
 
 
-def _read_directory(source: Source) -> dict[str, Member]:
+def _read_directory(source: Readable) -> dict[str, Member]:
     try:
         # zipfile reads the whole directory at once: refuse one that is absurdly large before it does.
         tail = source.read(max(source.size - 22, 0), min(22, source.size))

@@ -5,9 +5,24 @@ from __future__ import annotations
 import io
 from pathlib import Path, PurePosixPath
 from types import TracebackType
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from bn_audit.errors import MalformedFileError, MissingTargetError
+
+
+class Readable(Protocol):
+    """Bytes that are read in ranges: a file, or a part of one."""
+
+    @property
+    def name(self) -> str:
+        """How messages call it."""
+
+    @property
+    def size(self) -> int:
+        """Size in bytes."""
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return exactly `length` bytes from `offset`; raise an ArtifactError where they are not there."""
 
 
 class Source:
@@ -111,9 +126,9 @@ class Source:
 
 
 class SourceStream(io.RawIOBase):
-    """A `Source` as a seekable stream, for libraries that want one."""
+    """A file or a part of one as a seekable stream, for libraries that want one."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Readable) -> None:
         self._source = source
         self._position = 0
 

@@ -77,7 +77,7 @@ def read_torch_file(source: Source, archive: Archive | None) -> TorchFile:
 
 
 def read_torch_archive(
-    source: Source, archive: Archive, *, pickle: str = "data.pkl", tensors: str = "data/"
+    source: Source | ByteRange, archive: Archive, *, pickle: str = "data.pkl", tensors: str = "data/"
 ) -> TorchFile:
     """Return the content of one pickle of a zip archive, with its tensors.
 
