@@ -7,27 +7,33 @@
     >>> report.raise_for_findings()
 """
 
-from bn_audit.audit import Options, check, run
-from bn_audit.errors import (
-    AmbiguousFormatError,
-    ArtifactError,
-    BnAuditError,
-    FactoryError,
-    FindingsError,
-    LimitExceededError,
-    MalformedFileError,
-    MissingTargetError,
-    NoModelError,
-    PluginError,
-    TensorUnavailableError,
-    UnknownFormatError,
-    UnsupportedFormatError,
-    UsageError,
-)
-from bn_audit.subject.finding import Confidence, Finding, Intent, Location, Severity
-from bn_audit.subject.norm import Mode, NormKind, NormLayer
-from bn_audit.subject.report import Audit, Failed, Report, Skipped
-from bn_audit.subject.tensor import TensorRef
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bn_audit.audit import Options, check, run
+    from bn_audit.errors import (
+        AmbiguousFormatError,
+        ArtifactError,
+        BnAuditError,
+        FactoryError,
+        FindingsError,
+        LimitExceededError,
+        MalformedFileError,
+        MissingTargetError,
+        NoModelError,
+        PluginError,
+        TensorUnavailableError,
+        UnknownFormatError,
+        UnsupportedFormatError,
+        UsageError,
+    )
+    from bn_audit.subject.finding import Confidence, Finding, Intent, Location, Severity
+    from bn_audit.subject.norm import Mode, NormKind, NormLayer
+    from bn_audit.subject.report import Audit, Failed, Report, Skipped
+    from bn_audit.subject.tensor import TensorRef
 
 __all__ = [
     "AmbiguousFormatError",
@@ -61,3 +67,21 @@ __all__ = [
     "check",
     "run",
 ]
+
+_HOMES = ("audit", "errors", "subject.finding", "subject.norm", "subject.report", "subject.tensor")
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is first asked for: the command line pays for what it uses."""
+    if name in __all__:
+        for home in _HOMES:
+            module = importlib.import_module(f"bn_audit.{home}")
+            if hasattr(module, name):
+                value: object = getattr(module, name)
+                globals()[name] = value
+                return value
+    raise AttributeError(f"module 'bn_audit' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
