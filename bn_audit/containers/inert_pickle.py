@@ -12,13 +12,13 @@ from collections.abc import Callable
 from bn_audit.containers.byte_range import ByteRange
 from bn_audit.containers.inert import PersistentId
 from bn_audit.containers.inert_pickle_calls import MAKERS
-from bn_audit.containers.inert_pickle_loop import run
+from bn_audit.containers.inert_pickle_loop import is_opcode, run
 from bn_audit.containers.inert_pickle_machine import Machine, PickleLimits, StoredBytes
 from bn_audit.containers.inert_pickle_opcodes import Short
 from bn_audit.containers.source import Source
 from bn_audit.errors import MalformedFileError
 
-__all__ = ["PickleLimits", "StoredBytes", "read_pickle", "read_pickle_at"]
+__all__ = ["PickleLimits", "StoredBytes", "is_opcode", "read_pickle", "read_pickle_at"]
 
 _WINDOW = 1 << 18
 _LARGEST_WINDOW = 128 << 20

@@ -24,6 +24,14 @@ _u4 = struct.Struct("<I").unpack_from
 _s4 = struct.Struct("<i").unpack_from
 _f8 = struct.Struct(">d").unpack_from
 
+_INLINE = frozenset(b"h\x94rR)K(\x8ctM}\x85\x88\x89XuQ\x86N\x87\x81]bqjJGae.")
+"""The opcodes that the loop runs itself."""
+
+
+def is_opcode(code: int) -> bool:
+    """Return whether a byte is an opcode of any protocol."""
+    return code in _INLINE or code in OPCODES
+
 
 def run(machine: Machine, data: bytes, pos: int) -> tuple[object, int]:
     """Run the opcodes from `pos` to STOP and return (value, position after STOP).

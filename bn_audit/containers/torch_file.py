@@ -14,9 +14,9 @@ from bn_audit.containers.byte_range import ByteRange
 from bn_audit.containers.inert import Instance
 from bn_audit.containers.inert_pickle import read_pickle, read_pickle_at
 from bn_audit.containers.source import Source
-from bn_audit.containers.target import FileTarget
 from bn_audit.containers.torch_file_array import find_array, stored_range
-from bn_audit.containers.torch_file_legacy import MAGIC_NUMBER, read_legacy
+from bn_audit.containers.torch_file_legacy import read_legacy
+from bn_audit.containers.torch_file_sniff import is_legacy, looks_like_torch_file
 from bn_audit.containers.torch_file_storage import Storage, item_size, storage_id
 from bn_audit.containers.torch_file_tensor import FindStorage, StoredTensor, TensorReader
 from bn_audit.errors import MalformedFileError
@@ -68,7 +68,7 @@ def read_torch_file(source: Source, archive: Archive | None) -> TorchFile:
     """
     if archive is not None:
         return read_torch_archive(source, archive)
-    if _is_legacy(source.head(64)):
+    if is_legacy(source.head(64)):
         root, storages = read_legacy(source)
         return TorchFile(encoding="legacy", root=root, source=source, find_storage=storages.find, big_endian=False)
     root, _end = read_pickle_at(source, 0)
@@ -162,29 +162,3 @@ class _NestedStorages:
             big_endian=False,
             read=storage.read,
         )
-
-
-_MAGIC_BYTES = MAGIC_NUMBER.to_bytes(10, "little")
-
-
-def _is_legacy(head: bytes) -> bool:
-    return _MAGIC_BYTES in head[:64] or str(MAGIC_NUMBER).encode() in head[:64]
-
-
-def looks_like_torch_file(target: FileTarget) -> bool:
-    """Return whether a file is of the kind that `read_torch_file` reads; TorchScript and ``.pt2`` archives are not."""
-    if target.head[:4] == b"PK\x03\x04":
-        archive = target.archive
-        if archive is None:
-            return False
-        root = archive.root
-        if f"{root}data.pkl" not in archive or f"{root}constants.pkl" in archive:
-            return False
-        return not any(name.startswith(f"{root}code/") for name in archive.members)
-    return _is_pickle(target.head)
-
-
-def _is_pickle(head: bytes) -> bool:
-    if head[:1] == b"\x80":
-        return len(head) > 2 and head[1] in (2, 3, 4, 5)
-    return _is_legacy(head)
