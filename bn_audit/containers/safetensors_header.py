@@ -55,7 +55,7 @@ def header_length(source: Source) -> int | None:
         return None
     head = source.head(9)
     length = int.from_bytes(head[:8], "little")
-    return length if head[8:] == b"{" and length >= 2 else None
+    return length if head[8:] == b"{" and 2 <= length < _PLAUSIBLE_LENGTH else None
 
 
 def read_header(source: Source) -> dict[str, TensorRef]:

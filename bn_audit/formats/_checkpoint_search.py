@@ -64,7 +64,7 @@ def find_models(root: object, is_tensor: IsTensor) -> Found:
             continue
         if is_tensor(value):
             continue
-        if isinstance(value, dict) and _is_state_dict(value, is_tensor):
+        if isinstance(value, dict) and _is_state_dict(value, is_tensor, is_root=value is root):
             state_dicts.append((route, value))
         inner, skipped_optimizer = _inner(route, value)
         has_optimizer |= skipped_optimizer
@@ -144,10 +144,11 @@ def _is_optimizer(value: object) -> bool:
     return isinstance(value, dict) and ({"state", "param_groups"} <= value.keys() or "exp_avg_sq" in value)
 
 
-def _is_state_dict(value: dict[object, object], is_tensor: IsTensor) -> bool:
-    """True for a mapping whose tensors bear the names of parameters.
+def _is_state_dict(value: dict[object, object], is_tensor: IsTensor, *, is_root: bool) -> bool:
+    """True for a mapping whose tensors bear the names of parameters, or for a whole file of nothing but tensors.
 
-    A checkpoint dict may hold single tensors too (a loss, a mean of the data); these make no state dict.
+    A checkpoint dict and the dicts in it may hold single tensors too (a loss, a mean of the data, the score of a
+    callback); these make no state dict.
     """
     if not all(isinstance(key, str) for key in value):
         return False
@@ -156,7 +157,7 @@ def _is_state_dict(value: dict[object, object], is_tensor: IsTensor) -> bool:
     tensors = [key for key, item in value.items() if is_tensor(item)]
     if not tensors:
         return False
-    return any(_WEIGHT_LEAF.search(str(key)) for key in tensors) or len(tensors) == len(value)
+    return any(_WEIGHT_LEAF.search(str(key)) for key in tensors) or (is_root and len(tensors) == len(value))
 
 
 def _outermost(modules: list[tuple[str, Instance]]) -> tuple[list[tuple[str, Instance]], frozenset[int]]:

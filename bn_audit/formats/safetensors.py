@@ -40,7 +40,7 @@ def read(target: Target) -> Subject:
     tensors = _read_shards(target, index) if index is not None else read_header(target.source)
     if not tensors:
         raise NoModelError(f"{target.name}: no model found, the file holds no tensors")
-    layers = layers_of_state_dict(tensors, model="")
+    layers = layers_of_state_dict(tensors, model="", in_layer_order=False)
     return Subject(
         source=target.name,
         format=NAME,

@@ -39,7 +39,11 @@ class NamedLayers:
 
 
 def layers_of_state_dict(
-    tensors: Mapping[str, TensorRef], *, model: str, versions: Mapping[str, int] | None = None
+    tensors: Mapping[str, TensorRef],
+    *,
+    model: str,
+    versions: Mapping[str, int] | None = None,
+    in_layer_order: bool = True,
 ) -> NamedLayers:
     """Return the norm layers and the affine parameters without statistics among the tensors of a state dict.
 
@@ -47,6 +51,7 @@ def layers_of_state_dict(
         tensors: Every tensor by its key, in the file's order.
         model: Route of the model.
         versions: Module path to ``_version``, from the state dict's ``_metadata``; None where it has none.
+        in_layer_order: False where the file sorts its tensors, so that order says nothing about neighbours.
     """
     groups = _by_prefix(tensors)
     norms: list[NormLayer] = []
@@ -55,7 +60,7 @@ def layers_of_state_dict(
     for path, group in groups.items():
         norm = _norm_of_group(group, model=model, path=path)
         if norm is not None:
-            feeds = preceding if last_outputs == norm.num_features else None
+            feeds = preceding if in_layer_order and last_outputs == norm.num_features else None
             norms.append(norm if feeds is None else replace(norm, preceding=feeds))
         weight = group.get("weight")
         if weight is not None and len(weight.shape) > 1:
