@@ -37,6 +37,8 @@ _DTYPES = {
     "c16": "complex128",
 }
 
+_DECODED_AT_ONCE = 1 << 20
+
 _ARRAY_MODULES = ("numpy.core.multiarray", "numpy._core.multiarray")
 _BUFFER_MODULES = ("numpy.core.numeric", "numpy._core.numeric")
 
@@ -139,7 +141,9 @@ def stored_range(source: Source | ByteRange, data: object, size: int | None, nam
             size=data.length,
             fetch=lambda start, count: source.read(data.offset + start, count),
         )
-    return ByteRange(name=name, size=data.length, fetch=lambda start, count: _latin1(source, data, start, count, name))
+    # How many bytes a long text stands for is known only when all of it is decoded: at least half of its own length.
+    exact = data.length if data.length > _DECODED_AT_ONCE else len(_latin1(source, data, 0, 0, name, whole=True))
+    return ByteRange(name=name, size=exact, fetch=lambda start, count: _latin1(source, data, start, count, name))
 
 
 def _encode(text: str, encoding: str) -> bytes | None:
@@ -149,11 +153,13 @@ def _encode(text: str, encoding: str) -> bytes | None:
         return None
 
 
-def _latin1(source: Source | ByteRange, data: StoredBytes, start: int, count: int, name: str) -> bytes:
+def _latin1(
+    source: Source | ByteRange, data: StoredBytes, start: int, count: int, name: str, *, whole: bool = False
+) -> bytes:
     """Return bytes that protocols 0 to 2 stored as the UTF-8 form of their Latin-1 text: two bytes at most for one."""
     if start + count > MAX_TENSOR_BYTES:
         raise LimitExceededError(f"{name}: {start + count} bytes stored as text are not decoded: save it again")
-    raw = source.read(data.offset, min(data.length, 2 * (start + count)))
+    raw = source.read(data.offset, data.length if whole else min(data.length, 2 * (start + count)))
     try:
         text = raw.decode("utf-8", "ignore").encode("latin-1")
     except UnicodeEncodeError as error:
@@ -162,4 +168,4 @@ def _latin1(source: Source | ByteRange, data: StoredBytes, start: int, count: in
         raise MalformedFileError(
             f"{name}: truncated or corrupt: {start + count} bytes are needed, there are {len(text)}"
         )
-    return text[start : start + count]
+    return text if whole else text[start : start + count]

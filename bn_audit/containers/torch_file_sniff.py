@@ -37,7 +37,7 @@ def looks_like_torch_file(target: FileTarget) -> bool:
 
 def is_legacy(head: bytes) -> bool:
     """Return whether a file begins with the magic number of the encoding before PyTorch 1.6, in any protocol."""
-    return MAGIC_NUMBER.to_bytes(10, "little") in head[:16] or head.startswith(b"L%dL" % MAGIC_NUMBER)
+    return MAGIC_NUMBER.to_bytes(10, "little") in head[:24] or head.startswith(b"L%dL" % MAGIC_NUMBER)
 
 
 def _is_torch_archive(target: FileTarget) -> bool:
