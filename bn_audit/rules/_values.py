@@ -1,0 +1,172 @@
+"""The elements of the norm layers' tensors, loaded once for all rules.
+
+Every rule about statistics asks for the same few tensors. What is loaded for one subject is kept for as long as that
+subject lives, so that a tensor is read from the artifact once, however many rules look at it.
+"""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bn_audit.errors import ArtifactError
+from bn_audit.subject.norm import NormLayer
+from bn_audit.subject.subject import Subject
+from bn_audit.subject.tensor import TensorRef
+
+SMALLEST_NORMAL = 2.0**-126
+"""Below this a float32 or bfloat16 holds a subnormal number or zero."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """One value for each channel.
+
+    Attributes:
+        dtype: As stored.
+        values: The elements as Python numbers, at least one.
+        finite: No NaN and no infinity among them.
+        minimum: Of the finite elements; NaN where there is none.
+        maximum: Of the finite elements; NaN where there is none.
+    """
+
+    dtype: str
+    values: Sequence[float]
+    finite: bool
+    minimum: float
+    maximum: float
+
+    def is_constant(self, value: float) -> bool:
+        """Return whether every element equals `value` exactly."""
+        return self.finite and self.minimum == self.maximum == value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerValues:
+    """The tensors of one layer; None where the layer does not have the tensor, or where it is empty.
+
+    Attributes:
+        counter: Number of training-mode forward passes; None where it is no scalar.
+    """
+
+    norm: NormLayer
+    weight: Column | None
+    bias: Column | None
+    mean: Column | None
+    variance: Column | None
+    counter: float | None
+
+    @property
+    def columns(self) -> dict[str, Column]:
+        """The tensors by the role they have in the layer."""
+        roles = {"weight": self.weight, "bias": self.bias, "running_mean": self.mean, "running_var": self.variance}
+        return {role: column for role, column in roles.items() if column is not None}
+
+    @property
+    def is_consistent(self) -> bool:
+        """True where all tensors have one length and are finite, so that channels can be compared."""
+        columns = self.columns.values()
+        return len({len(column.values) for column in columns}) <= 1 and all(column.finite for column in columns)
+
+    @property
+    def has_initial_statistics(self) -> bool:
+        """True where the statistics are mean 0 and variance 1 in every channel, as torch initialises them."""
+        return (
+            self.mean is not None
+            and self.variance is not None
+            and self.mean.is_constant(0.0)
+            and self.variance.is_constant(1.0)
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Values:
+    """What could be loaded.
+
+    Attributes:
+        layers: Every layer whose tensors could all be loaded, in the artifact's order.
+        errors: Why the others could not.
+    """
+
+    layers: tuple[LayerValues, ...]
+    errors: tuple[ArtifactError, ...]
+
+    def batch_norms_by_model(self) -> dict[str, list[LayerValues]]:
+        """Return the layers whose training mode means statistics over the batch, by the route of their model."""
+        groups: dict[str, list[LayerValues]] = {}
+        for layer in self.layers:
+            if layer.norm.kind.is_batch_norm:
+                groups.setdefault(layer.norm.model, []).append(layer)
+        return groups
+
+    def raise_for_errors(self) -> None:
+        """Raise where a layer could not be judged; to be called when everything else has been reported.
+
+        Raises:
+            ArtifactError: the first reason.
+        """
+        if self.errors:
+            raise self.errors[0]
+
+
+_latest: list[tuple[weakref.ref[Subject], Values]] = []
+
+
+def values_of(subject: Subject) -> Values:
+    """Return the elements of all norm layers' tensors; a second call for the same subject reads nothing."""
+    for known, values in _latest:
+        if known() is subject:
+            return values
+    values = _load(subject)
+    _latest[:] = [(weakref.ref(subject, lambda _: _latest.clear()), values)]
+    return values
+
+
+def _load(subject: Subject) -> Values:
+    layers: list[LayerValues] = []
+    errors: list[ArtifactError] = []
+    for norm in subject.norms:
+        if norm.uninitialised:
+            continue
+        try:
+            layers.append(_load_layer(norm))
+        except ArtifactError as error:
+            errors.append(error)
+    return Values(layers=tuple(layers), errors=tuple(errors))
+
+
+def _load_layer(norm: NormLayer) -> LayerValues:
+    return LayerValues(
+        norm=norm,
+        weight=_column(norm.weight),
+        bias=_column(norm.bias),
+        mean=_column(norm.running_mean),
+        variance=_column(norm.running_var),
+        counter=_scalar(norm.num_batches_tracked),
+    )
+
+
+def _column(ref: TensorRef | None) -> Column | None:
+    if ref is None or ref.numel == 0:
+        return None
+    values = ref.values()
+    judged: Sequence[float] = values
+    # NaN and infinity survive a sum, so one pass at C speed clears the usual case; finite doubles may still overflow.
+    finite = math.isfinite(sum(values)) or all(map(math.isfinite, values))
+    if not finite:
+        judged = [value for value in values if math.isfinite(value)]
+    return Column(
+        dtype=ref.dtype,
+        values=values,
+        finite=finite,
+        minimum=min(judged, default=math.nan),
+        maximum=max(judged, default=math.nan),
+    )
+
+
+def _scalar(ref: TensorRef | None) -> float | None:
+    if ref is None or ref.numel != 1:
+        return None
+    return ref.values()[0]

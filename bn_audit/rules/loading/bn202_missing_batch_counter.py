@@ -1,0 +1,64 @@
+"""Model and weights differ in batch counters only.
+
+What it checks: num_batches_tracked that is missing from the weights, or unexpected in them, while the rest of its layer
+    fits.
+Why it matters: the counter is not used in evaluation, so nothing is wrong there. With momentum=None it is the divisor
+    of the running average, and without it a resumed training starts the average again: then it is a warning.
+Example:
+    import torch
+    from torch import nn
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))
+    weights = {name: value for name, value in model.state_dict().items() if not name.endswith("num_batches_tracked")}
+    torch.save(weights, "weights.pt")  # BN202 when checked against the model
+Remedy: none needed for deployment; load with the counters to resume training with momentum=None.
+Limits: weights from torch before 0.4.1, InPlaceABN and Candle have no counters, and that is no fault. A counter that
+    is missing together with its layer's other tensors is part of BN221.
+Sources: torch/nn/modules/batchnorm.py, _load_from_state_dict (version 2); pytorch/pytorch issue 8430.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bn_audit.interfaces import Rule
+from bn_audit.rules.loading._keys import is_loaded, location, lone_counters
+from bn_audit.subject.finding import Finding, Severity
+from bn_audit.subject.subject import Loading, Subject
+
+
+def check(subject: Subject) -> Iterator[Finding]:
+    """Yield a note, and a warning for layers whose statistics are plain averages."""
+    if subject.loading is None:
+        return
+    cumulative = {norm.path for norm in subject.norms if norm.cumulative}
+    missing = lone_counters(subject.loading.missing)
+    needed = tuple(key for key in missing if key.rpartition(".")[0] in cumulative)
+    if needed:
+        yield _finding(subject.loading, needed, (), Severity.WARNING)
+    missing = tuple(key for key in missing if key not in needed)
+    unexpected = lone_counters(subject.loading.unexpected)
+    if missing or unexpected:
+        yield _finding(subject.loading, missing, unexpected, Severity.NOTE)
+
+
+def _finding(loading: Loading, missing: tuple[str, ...], unexpected: tuple[str, ...], severity: Severity) -> Finding:
+    parts = [f"{len(missing)} missing from"] if missing else []
+    parts += [f"{len(unexpected)} unexpected in"] if unexpected else []
+    reason = ", needed since momentum is None" if severity is Severity.WARNING else ", the rest of the layers fits"
+    return RULE.finding(
+        f"batch counters: {' and '.join(parts)} {loading.weights}{reason}",
+        locations=tuple(map(location, missing + unexpected)),
+        evidence={"missing": len(missing), "unexpected": len(unexpected)},
+        severity=severity,
+    )
+
+
+RULE = Rule(
+    code="BN202",
+    name="missing-batch-counter",
+    summary="only num_batches_tracked differs between model and weights",
+    severity=Severity.NOTE,
+    concerns=is_loaded,
+    check=check,
+    remedy="Nothing for deployment; load with the counters to resume training with momentum=None.",
+)

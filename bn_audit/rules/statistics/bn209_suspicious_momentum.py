@@ -1,0 +1,89 @@
+"""The momentum of a batch norm looks inverted, is out of range, or is 0.
+
+What it checks: momentum in torch's convention, where it is the weight of the new batch (usually 0.1 or less). Values
+    from 0.9 to below 1, values outside 0 to 1, and 0 where the statistics are still initial or the layer trains.
+Why it matters: TensorFlow's momentum is the weight of the old value. 0.99 typed into torch makes the running
+    statistics those of the last batch or two, so evaluation is as noisy as a single batch. With 0 they never move.
+Example:
+    from torch import nn
+    copied = nn.BatchNorm2d(8, momentum=0.99)    # BN209: TensorFlow's default
+    correct = nn.BatchNorm2d(8, momentum=0.01)   # the same thing in torch
+    never = nn.BatchNorm2d(8, momentum=0.0)      # BN209: use momentum=None for a plain average
+Remedy: use 1 - momentum when porting from TensorFlow, Keras or Flax, and estimate the statistics again.
+Limits: momentum=1.0 (statistics of one calibration batch) and momentum=None (plain average) are legitimate and silent.
+    So is a layer in evaluation mode whose parameters take no gradients, and momentum 0 in evaluation mode over real
+    statistics: both are ways to freeze. Whether 0.9 was meant cannot be seen, so confidence is medium.
+Sources: torch.nn.BatchNorm2d, note on momentum; Keras BatchNormalization (momentum 0.99); Lightning issue 14866.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from bn_audit.interfaces import Rule
+from bn_audit.rules._figures import distinct, figure
+from bn_audit.rules._layers import batch_norm_counts, by_model, counted, stores_no_statistics
+from bn_audit.rules._values import values_of
+from bn_audit.subject.finding import Confidence, Finding, Severity
+from bn_audit.subject.norm import Mode, NormLayer
+from bn_audit.subject.subject import Facts, Subject
+
+INVERTED = 0.9
+"""The least momentum that other frameworks use in their convention (0.9, 0.99, 0.997, 0.999)."""
+
+
+def check(subject: Subject) -> Iterator[Finding]:
+    """Yield one finding for each model and cause."""
+    totals = batch_norm_counts(subject)
+    values = values_of(subject) if Facts.VALUES in subject.facts else None
+    initial = {layer.norm.location for layer in (values.layers if values else ()) if layer.has_initial_statistics}
+    causes: tuple[tuple[str, Confidence, Callable[[NormLayer, float], bool]], ...] = (
+        (
+            "as in the convention of TensorFlow, where momentum is the weight of the old value",
+            Confidence.MEDIUM,
+            lambda _, momentum: INVERTED <= momentum < 1.0,
+        ),
+        ("outside 0 to 1", Confidence.HIGH, lambda _, momentum: not 0.0 <= momentum <= 1.0),
+        (
+            "so that the initial statistics never move",
+            Confidence.HIGH,
+            lambda norm, momentum: momentum == 0.0 and norm.location in initial,
+        ),
+        (
+            "in training mode, so that the statistics never move",
+            Confidence.MEDIUM,
+            lambda norm, momentum: momentum == 0.0 and norm.location not in initial and norm.mode is Mode.TRAIN,
+        ),
+    )
+    for route, norms in by_model(filter(_uses_momentum, subject.norms)).items():
+        for explanation, confidence, applies in causes:
+            found = [norm for norm in norms if norm.momentum is not None and applies(norm, norm.momentum)]
+            if found:
+                momenta = [norm.momentum for norm in found if norm.momentum is not None]
+                yield RULE.finding(
+                    f"{counted(len(found), totals[route], ('has', 'have'), route=route)} momentum "
+                    f"{distinct(momenta)}, {explanation}",
+                    locations=tuple(norm.location for norm in found),
+                    evidence={"layers": len(found), "momentum": [figure(value) for value in sorted(set(momenta))[:10]]},
+                    confidence=confidence,
+                )
+    if values is not None:
+        values.raise_for_errors()
+
+
+def _uses_momentum(norm: NormLayer) -> bool:
+    """Return whether this batch norm updates statistics, unless it is frozen altogether."""
+    is_frozen = norm.mode is Mode.EVAL and norm.requires_grad is False
+    return norm.kind.is_batch_norm and norm.momentum is not None and not stores_no_statistics(norm) and not is_frozen
+
+
+RULE = Rule(
+    code="BN209",
+    name="suspicious-momentum",
+    summary="momentum looks inverted (TensorFlow's convention), is out of range or is 0",
+    severity=Severity.WARNING,
+    needs=Facts.SETTINGS,
+    check=check,
+    remedy="Use 1 - momentum when porting from TensorFlow, Keras or Flax (None for a plain average), and estimate the "
+    "statistics again.",
+)

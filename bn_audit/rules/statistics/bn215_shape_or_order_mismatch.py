@@ -1,0 +1,115 @@
+"""The tensors of a normalisation layer disagree in length, or mean and variance look swapped.
+
+What it checks: whether weight, bias, running_mean and running_var have one length, and whether it is num_features;
+    whether one of the two statistics is missing; whether the variance is negative in many channels while the mean is
+    negative in none.
+Why it matters: different lengths fail at load time or at the first call, often only on the device that deploys. A
+    swapped mean and variance loads without a word and gives wrong answers.
+Example:
+    import torch
+    from torch import nn
+    layer = nn.BatchNorm2d(8)
+    layer.running_mean = layer.running_mean[:6]  # pruned in one place only: BN215
+    mean, variance = torch.randn(8), torch.rand(8)
+    other = nn.BatchNorm2d(8)
+    other.running_mean.copy_(variance)
+    other.running_var.copy_(mean)                # BN215: the blobs were read in the wrong order
+Remedy: prune all tensors of a layer together with num_features; check the order of the blobs in the conversion (weight,
+    bias, mean, variance).
+Limits: whether mean and variance are swapped is a guess from their signs, with medium confidence. A num_features that
+    alone disagrees does no harm until a state dict is loaded. A single scale for all channels is left alone in classes
+    that are batch norms of their own kind.
+Sources: torch.nn.functional.batch_norm, which checks the lengths at run time; nerox8664/pytorch2keras
+    issue 120.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bn_audit.interfaces import Rule
+from bn_audit.rules._figures import LISTED
+from bn_audit.rules._layers import counted, norm_counts
+from bn_audit.rules._values import values_of
+from bn_audit.rules.statistics._order import looks_swapped
+from bn_audit.subject.finding import Confidence, EvidenceValue, Finding, Severity
+from bn_audit.subject.norm import NormLayer
+from bn_audit.subject.subject import Facts, Subject
+
+TORCH_LAYERS = "torch.nn.modules.batchnorm."
+"""Classes of torch itself: their forward pass requires both statistics or neither."""
+
+
+def concerns(subject: Subject) -> bool:
+    """Return whether there is any normalisation layer."""
+    return bool(subject.norms)
+
+
+def check(subject: Subject) -> Iterator[Finding]:
+    """Yield one finding for each model and cause: lengths, swapped statistics."""
+    totals = norm_counts(subject)
+    disagreeing: dict[str, list[tuple[NormLayer, str]]] = {}
+    for norm in subject.norms:
+        problem = None if norm.uninitialised else _length_problem(norm)
+        if problem is not None:
+            disagreeing.setdefault(norm.model, []).append((norm, problem))
+    for route, found in disagreeing.items():
+        first, problem = found[0]
+        having = counted(len(found), totals[route], ("has", "have"), route=route, noun="normalisation layer")
+        yield RULE.finding(
+            f"{having} tensors that do not fit each other ({first.path or '(root)'}: {problem})",
+            locations=tuple(norm.location for norm, _ in found),
+            evidence={"layers": len(found), "per_layer": [_described(norm, text) for norm, text in found[:LISTED]]},
+        )
+    if Facts.VALUES in subject.facts:
+        yield from _swapped(subject)
+
+
+def _length_problem(norm: NormLayer) -> str | None:
+    """Return what disagrees; None where all tensors have one length."""
+    lengths = {
+        role: tensor.numel
+        for role, tensor in norm.tensors.items()
+        if role != "num_batches_tracked" and not (tensor.numel == 1 and norm.confidence is not Confidence.HIGH)
+    }
+    if len(set(lengths.values())) > 1:
+        return ", ".join(f"{role} {length}" for role, length in lengths.items())
+    if norm.type_name.startswith(TORCH_LAYERS) and (norm.running_mean is None) != (norm.running_var is None):
+        stored, lacking = (
+            ("running_var", "running_mean") if norm.running_mean is None else ("running_mean", "running_var")
+        )
+        return f"{stored} without {lacking}"
+    length = next(iter(lengths.values()), None)
+    if length is not None and norm.num_features is not None and length != norm.num_features:
+        return f"num_features {norm.num_features}, tensors {length}"
+    return None
+
+
+def _described(norm: NormLayer, problem: str) -> EvidenceValue:
+    return {"path": norm.path, "problem": problem}
+
+
+def _swapped(subject: Subject) -> Iterator[Finding]:
+    values = values_of(subject)
+    for route, layers in values.batch_norms_by_model().items():
+        found = [layer.norm for layer in layers if looks_swapped(layer)]
+        if found:
+            yield RULE.finding(
+                f"{counted(len(found), len(layers), ('has', 'have'), route=route)} a variance with many negative "
+                "values beside a mean with none: they look swapped",
+                locations=tuple(norm.location for norm in found),
+                evidence={"layers": len(found)},
+                confidence=Confidence.MEDIUM,
+            )
+    values.raise_for_errors()
+
+
+RULE = Rule(
+    code="BN215",
+    name="shape-or-order-mismatch",
+    summary="tensor lengths disagree, or mean and variance look swapped",
+    severity=Severity.ERROR,
+    concerns=concerns,
+    check=check,
+    remedy="Prune all tensors of a layer together with num_features; check the order of the tensors in the conversion.",
+)
