@@ -25,6 +25,10 @@ class Readable(Protocol):
         """Return exactly `length` bytes from `offset`; raise an ArtifactError where they are not there."""
 
 
+SMALL_FILE_BYTES = 1 << 16
+"""A file up to this size is read once and whole: cheaper than the ranges that telling its format apart needs."""
+
+
 class Source:
     """One regular file, opened on the first read and never written.
 
@@ -40,6 +44,7 @@ class Source:
         self.name = name or str(path)
         self._own_bytes = 0
         self._stream: BinaryIO | None = None
+        self._whole: bytes | None = None
         self._siblings: dict[str, Source] = {}
         try:
             status = path.stat()
@@ -76,16 +81,11 @@ class Source:
                 f"{self.name}: truncated or corrupt: bytes {offset} to {offset + length} are needed, "
                 f"the file has {self.size}: copy or download it again"
             )
-        try:
-            stream = self._opened()
-            stream.seek(offset)
-            data = stream.read(length)
-        except OSError as error:
-            raise MissingTargetError(f"{self.name}: cannot be read ({error.strerror or error})") from error
-        self._own_bytes += len(data)
-        if len(data) != length:
-            raise MalformedFileError(f"{self.name}: became shorter while it was read: audit it when it is complete")
-        return data
+        if self.size > SMALL_FILE_BYTES:
+            return self._fetch(offset, length)
+        if self._whole is None:
+            self._whole = self._fetch(0, self.size)
+        return self._whole[offset : offset + length]
 
     def head(self, length: int) -> bytes:
         """Return the first `length` bytes, or the whole file where it is shorter."""
@@ -118,6 +118,18 @@ class Source:
     def __del__(self) -> None:
         # A report outlives the audit, and loading one of its tensors opens the file again.
         self.close()
+
+    def _fetch(self, offset: int, length: int) -> bytes:
+        try:
+            stream = self._opened()
+            stream.seek(offset)
+            data = stream.read(length)
+        except OSError as error:
+            raise MissingTargetError(f"{self.name}: cannot be read ({error.strerror or error})") from error
+        self._own_bytes += len(data)
+        if len(data) != length:
+            raise MalformedFileError(f"{self.name}: became shorter while it was read: audit it when it is complete")
+        return data
 
     def _opened(self) -> BinaryIO:
         if self._stream is None:
