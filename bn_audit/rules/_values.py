@@ -28,19 +28,28 @@ class Column:
         dtype: As stored.
         values: The elements as Python numbers, at least one.
         finite: No NaN and no infinity among them.
-        minimum: Of the finite elements; NaN where there is none.
-        maximum: Of the finite elements; NaN where there is none.
     """
 
     dtype: str
     values: Sequence[float]
     finite: bool
-    minimum: float
-    maximum: float
+
+    @property
+    def minimum(self) -> float:
+        """The least finite element; NaN where there is none."""
+        return min(self._finite_values(), default=math.nan)
+
+    @property
+    def maximum(self) -> float:
+        """The largest finite element; NaN where there is none."""
+        return max(self._finite_values(), default=math.nan)
 
     def is_constant(self, value: float) -> bool:
         """Return whether every element equals `value` exactly."""
-        return self.finite and self.minimum == self.maximum == value
+        return self.values[0] == value and self.finite and min(self.values) == max(self.values)
+
+    def _finite_values(self) -> Sequence[float]:
+        return self.values if self.finite else [value for value in self.values if math.isfinite(value)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +57,7 @@ class LayerValues:
     """The tensors of one layer; None where the layer does not have the tensor, or where it is empty.
 
     Attributes:
+        least_variance: The least finite variance; NaN where there is none, so that every comparison is False.
         counter: Number of training-mode forward passes; None where it is no scalar.
     """
 
@@ -56,6 +66,7 @@ class LayerValues:
     bias: Column | None
     mean: Column | None
     variance: Column | None
+    least_variance: float
     counter: float | None
 
     @property
@@ -138,12 +149,14 @@ def _load(subject: Subject) -> Values:
 
 
 def _load_layer(norm: NormLayer) -> LayerValues:
+    variance = _column(norm.running_var)
     return LayerValues(
         norm=norm,
         weight=_column(norm.weight),
         bias=_column(norm.bias),
         mean=_column(norm.running_mean),
-        variance=_column(norm.running_var),
+        variance=variance,
+        least_variance=math.nan if variance is None else variance.minimum,
         counter=_scalar(norm.num_batches_tracked),
     )
 
@@ -152,18 +165,9 @@ def _column(ref: TensorRef | None) -> Column | None:
     if ref is None or ref.numel == 0:
         return None
     values = ref.values()
-    judged: Sequence[float] = values
     # NaN and infinity survive a sum, so one pass at C speed clears the usual case; finite doubles may still overflow.
     finite = math.isfinite(sum(values)) or all(map(math.isfinite, values))
-    if not finite:
-        judged = [value for value in values if math.isfinite(value)]
-    return Column(
-        dtype=ref.dtype,
-        values=values,
-        finite=finite,
-        minimum=min(judged, default=math.nan),
-        maximum=max(judged, default=math.nan),
-    )
+    return Column(dtype=ref.dtype, values=values, finite=finite)
 
 
 def _scalar(ref: TensorRef | None) -> float | None:

@@ -40,9 +40,7 @@ def check(subject: Subject) -> Iterator[Finding]:
     for route, norms in by_model(training).items():
         scripted = counted(len(norms), totals[route], ("is", "are"), route=route)
         yield RULE.finding(
-            f"{scripted} in training mode as scripted; they use the batch unless the caller runs eval() after loading"
-            if len(norms) > 1
-            else f"{scripted} in training mode as scripted; it uses the batch unless the caller runs eval() after loading",
+            f"{scripted} in training mode as scripted, until somebody calls eval() after loading",
             locations=tuple(norm.location for norm in norms),
             evidence={"training": len(norms), "batch_norms": totals[route]},
             confidence=surest(norms),

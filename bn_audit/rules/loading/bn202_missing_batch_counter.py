@@ -35,7 +35,7 @@ def check(subject: Subject) -> Iterator[Finding]:
     needed = tuple(key for key in missing if key.rpartition(".")[0] in cumulative)
     if needed:
         yield _finding(subject.loading, needed, (), Severity.WARNING)
-    missing = tuple(key for key in missing if key not in needed)
+    missing = tuple(key for key in missing if key.rpartition(".")[0] not in cumulative)
     unexpected = lone_counters(subject.loading.unexpected)
     if missing or unexpected:
         yield _finding(subject.loading, missing, unexpected, Severity.NOTE)

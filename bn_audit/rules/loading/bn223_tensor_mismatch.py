@@ -31,7 +31,7 @@ def check(subject: Subject) -> Iterator[Finding]:
     if loading is None:
         return
     cast = tuple(pair for pair in loading.mismatched if _is_half_statistic(*pair))
-    other = tuple(pair for pair in loading.mismatched if pair not in cast)
+    other = tuple(pair for pair in loading.mismatched if not _is_half_statistic(*pair))
     if other:
         yield _finding(loading, other, Severity.ERROR)
     if cast:

@@ -41,8 +41,8 @@ def check(subject: Subject) -> Iterator[Finding]:
     values = values_of(subject)
     negative: dict[str, list[tuple[LayerValues, float]]] = {}
     for layer in values.layers:
-        if layer.variance is not None and layer.variance.minimum < 0.0 and not looks_swapped(layer):
-            negative.setdefault(layer.norm.model, []).append((layer, layer.variance.minimum))
+        if layer.least_variance < 0.0 and not looks_swapped(layer):
+            negative.setdefault(layer.norm.model, []).append((layer, layer.least_variance))
     for route, layers in negative.items():
         worst, lowest = min(layers, key=lambda pair: pair[1])
         having = counted(len(layers), totals[route], ("has", "have"), route=route, noun="normalisation layer")

@@ -73,7 +73,7 @@ def underflowed_channels(layer: LayerValues) -> list[int]:
     if layer.variance is None:
         return []
     floor = SMALLEST_FLOAT16 if layer.variance.dtype == "float16" else SMALLEST_NORMAL
-    if layer.variance.minimum >= floor or not layer.is_consistent:
+    if not layer.least_variance < floor or not layer.is_consistent:
         return []
     variances = layer.variance.values
     means = layer.mean.values if layer.mean is not None else None

@@ -70,7 +70,7 @@ def _rounded(route: str, total: int, norms: list[NormLayer]) -> Iterator[Finding
 
 
 def _zero(route: str, total: int, layers: list[LayerValues]) -> Iterator[Finding]:
-    found = [layer for layer in layers if layer.norm.eps == 0.0 and layer.variance and layer.variance.minimum == 0.0]
+    found = [layer for layer in layers if layer.norm.eps == 0.0 and layer.least_variance == 0.0]
     if found:
         yield RULE.finding(
             f"{counted(len(found), total, ('has', 'have'), route=route)} eps 0 beside variances of 0: the division "
@@ -84,7 +84,7 @@ def _dominating(route: str, total: int, layers: list[LayerValues]) -> Iterator[F
     found = [layer for layer in layers if _is_dominated(layer)]
     if found:
         largest = max(layer.norm.eps or 0.0 for layer in found)
-        smallest = min(layer.variance.minimum for layer in found if layer.variance is not None)
+        smallest = min(layer.least_variance for layer in found)
         yield RULE.finding(
             f"{counted(len(found), total, ('has', 'have'), route=route)} an eps above the variance of most live "
             f"channels: eps up to {readable(largest)}, variances down to {readable(smallest)}",
@@ -96,7 +96,7 @@ def _dominating(route: str, total: int, layers: list[LayerValues]) -> Iterator[F
 
 def _is_dominated(layer: LayerValues) -> bool:
     eps, variance = layer.norm.eps, layer.variance
-    if eps is None or variance is None or not variance.minimum < eps or not layer.is_consistent:
+    if eps is None or variance is None or not layer.least_variance < eps or not layer.is_consistent:
         return False
     live = [variance.values[channel] for channel in live_channels(layer)]
     alive = [value for value in live if value >= SMALLEST_NORMAL]

@@ -18,10 +18,10 @@ Sources: torch.nn.BatchNorm2d, note on momentum; Keras BatchNormalization (momen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from bn_audit.interfaces import Rule
-from bn_audit.rules._figures import distinct, figure
+from bn_audit.rules._figures import LISTED, distinct, figure
 from bn_audit.rules._layers import batch_norm_counts, by_model, counted, stores_no_statistics
 from bn_audit.rules._values import values_of
 from bn_audit.subject.finding import Confidence, Finding, Severity
@@ -32,49 +32,54 @@ INVERTED = 0.9
 """The least momentum that other frameworks use in their convention (0.9, 0.99, 0.997, 0.999)."""
 
 
+INVERSE = (
+    "as in the convention of TensorFlow, where momentum is the weight of the old value",
+    Confidence.MEDIUM,
+)
+OUT_OF_RANGE = ("outside 0 to 1", Confidence.HIGH)
+NEVER_MOVED = ("so that the initial statistics never move", Confidence.HIGH)
+STANDS_STILL = ("in training mode, so that the statistics never move", Confidence.MEDIUM)
+
+
 def check(subject: Subject) -> Iterator[Finding]:
     """Yield one finding for each model and cause."""
     totals = batch_norm_counts(subject)
     values = values_of(subject) if Facts.VALUES in subject.facts else None
     initial = {layer.norm.location for layer in (values.layers if values else ()) if layer.has_initial_statistics}
-    causes: tuple[tuple[str, Confidence, Callable[[NormLayer, float], bool]], ...] = (
-        (
-            "as in the convention of TensorFlow, where momentum is the weight of the old value",
-            Confidence.MEDIUM,
-            lambda _, momentum: INVERTED <= momentum < 1.0,
-        ),
-        ("outside 0 to 1", Confidence.HIGH, lambda _, momentum: not 0.0 <= momentum <= 1.0),
-        (
-            "so that the initial statistics never move",
-            Confidence.HIGH,
-            lambda norm, momentum: momentum == 0.0 and norm.location in initial,
-        ),
-        (
-            "in training mode, so that the statistics never move",
-            Confidence.MEDIUM,
-            lambda norm, momentum: momentum == 0.0 and norm.location not in initial and norm.mode is Mode.TRAIN,
-        ),
-    )
     for route, norms in by_model(filter(_uses_momentum, subject.norms)).items():
-        for explanation, confidence, applies in causes:
-            found = [norm for norm in norms if norm.momentum is not None and applies(norm, norm.momentum)]
-            if found:
-                momenta = [norm.momentum for norm in found if norm.momentum is not None]
-                yield RULE.finding(
-                    f"{counted(len(found), totals[route], ('has', 'have'), route=route)} momentum "
-                    f"{distinct(momenta)}, {explanation}",
-                    locations=tuple(norm.location for norm in found),
-                    evidence={"layers": len(found), "momentum": [figure(value) for value in sorted(set(momenta))[:10]]},
-                    confidence=confidence,
-                )
+        causes: dict[tuple[str, Confidence], list[NormLayer]] = {}
+        for norm in norms:
+            cause = _cause(norm, is_initial=norm.location in initial)
+            if cause is not None:
+                causes.setdefault(cause, []).append(norm)
+        for (explanation, confidence), found in causes.items():
+            momenta = sorted({norm.momentum for norm in found if norm.momentum is not None})
+            yield RULE.finding(
+                f"{counted(len(found), totals[route], ('has', 'have'), route=route)} momentum {distinct(momenta)}, "
+                f"{explanation}",
+                locations=tuple(norm.location for norm in found),
+                evidence={"layers": len(found), "momentum": [figure(value) for value in momenta[:LISTED]]},
+                confidence=confidence,
+            )
     if values is not None:
         values.raise_for_errors()
+
+
+def _cause(norm: NormLayer, *, is_initial: bool) -> tuple[str, Confidence] | None:
+    momentum = norm.momentum
+    if momentum is None:
+        return None
+    if momentum == 0.0:
+        return NEVER_MOVED if is_initial else STANDS_STILL if norm.mode is Mode.TRAIN else None
+    if INVERTED <= momentum < 1.0:
+        return INVERSE
+    return None if 0.0 < momentum <= 1.0 else OUT_OF_RANGE
 
 
 def _uses_momentum(norm: NormLayer) -> bool:
     """Return whether this batch norm updates statistics, unless it is frozen altogether."""
     is_frozen = norm.mode is Mode.EVAL and norm.requires_grad is False
-    return norm.kind.is_batch_norm and norm.momentum is not None and not stores_no_statistics(norm) and not is_frozen
+    return norm.kind.is_batch_norm and not stores_no_statistics(norm) and not is_frozen
 
 
 RULE = Rule(
