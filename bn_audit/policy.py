@@ -24,7 +24,7 @@ def select_rules(rules: Sequence[Rule], select: Sequence[str], ignore: Sequence[
     codes = [rule.code for rule in rules]
     for prefix in (*select, *ignore):
         if not prefix or not any(code.startswith(prefix) for code in codes):
-            near = difflib.get_close_matches(prefix, codes, n=1)
+            near = difflib.get_close_matches(prefix, codes, n=1, cutoff=0.4)
             hint = f", did you mean {near[0]}?" if near else ": run 'bn-audit explain' for the list"
             raise UsageError(f"no rule code begins with {prefix!r}{hint}")
     return tuple(
