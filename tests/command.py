@@ -60,7 +60,8 @@ def bn_audit_command(
     """
     start = ["-c", _WITHOUT.format(heavy=set(without))] if without else ["-m", "bn_audit"]
     environment = {**os.environ, "PYTHONPATH": str(_ROOT), "PYTHONWARNINGS": "error", "COLUMNS": "100"}
-    environment.pop("FORCE_COLOR", None)
+    for name in ("FORCE_COLOR", "PYTHONDONTWRITEBYTECODE"):
+        environment.pop(name, None)
     done = subprocess.run(
         [sys.executable, *start, *map(str, arguments)],
         capture_output=True,
