@@ -15,12 +15,9 @@ negative is so in a few.
 def looks_swapped(layer: LayerValues) -> bool:
     """Return whether the variance is negative in many channels while the mean is negative in none."""
     mean, variance = layer.mean, layer.variance
-    if (
-        mean is None
-        or variance is None
-        or not layer.least_variance < 0.0
-        or not (mean.minimum >= 0.0 and mean.maximum > 0.0)
-    ):
+    if mean is None or variance is None or not layer.least_variance < 0.0:
+        return False
+    if mean.minimum < 0.0 or mean.is_constant(0.0):
         return False
     negative = sum(1 for value in variance.values if value < 0.0)
     return negative > 1 and negative >= NEGATIVE_SHARE * len(variance.values)

@@ -26,7 +26,7 @@ from bn_audit.rules._figures import LISTED, readable
 from bn_audit.rules._layers import counted, norm_counts
 from bn_audit.rules._values import LayerValues, values_of
 from bn_audit.rules.statistics._order import looks_swapped
-from bn_audit.subject.finding import Finding, Location, Severity
+from bn_audit.subject.finding import EvidenceValue, Finding, Location, Severity
 from bn_audit.subject.subject import Facts, Subject
 
 
@@ -39,23 +39,21 @@ def check(subject: Subject) -> Iterator[Finding]:
     """Yield one finding for each model, with every layer concerned."""
     totals = norm_counts(subject)
     values = values_of(subject)
-    negative: dict[str, list[tuple[LayerValues, float]]] = {}
+    negative: dict[str, list[LayerValues]] = {}
     for layer in values.layers:
         if layer.least_variance < 0.0 and not looks_swapped(layer):
-            negative.setdefault(layer.norm.model, []).append((layer, layer.least_variance))
+            negative.setdefault(layer.norm.model, []).append(layer)
     for route, layers in negative.items():
-        worst, lowest = min(layers, key=lambda pair: pair[1])
+        worst = min(layers, key=lambda layer: layer.least_variance)
         having = counted(len(layers), totals[route], ("has", "have"), route=route, noun="normalisation layer")
         yield RULE.finding(
-            f"{having} negative running variances, down to {readable(lowest)} in {worst.norm.path or '(root)'}",
-            locations=tuple(_location(layer) for layer, _ in layers),
+            f"{having} negative running variances, down to {readable(worst.least_variance)} in "
+            f"{worst.norm.path or '(root)'}",
+            locations=tuple(map(_location, layers)),
             evidence={
                 "layers": len(layers),
-                "lowest": lowest,
-                "per_layer": [
-                    {"path": layer.norm.path, "lowest": least, "negative_channels": _count_negative(layer)}
-                    for layer, least in layers[:LISTED]
-                ],
+                "lowest": worst.least_variance,
+                "per_layer": [_described(layer) for layer in layers[:LISTED]],
             },
         )
     values.raise_for_errors()
@@ -65,8 +63,9 @@ def _location(layer: LayerValues) -> Location:
     return Location(model=layer.norm.model, path=layer.norm.path, tensor="running_var", node=layer.norm.node)
 
 
-def _count_negative(layer: LayerValues) -> int:
-    return sum(1 for value in layer.variance.values if value < 0.0) if layer.variance is not None else 0
+def _described(layer: LayerValues) -> EvidenceValue:
+    negative = sum(1 for value in layer.columns["running_var"].values if value < 0.0)
+    return {"path": layer.norm.path, "lowest": layer.least_variance, "negative_channels": negative}
 
 
 RULE = Rule(
