@@ -11,11 +11,15 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from bn_audit.containers.byte_range import ByteRange, range_of_bytes, range_of_source
 from bn_audit.containers.source import Readable, SourceStream
 from bn_audit.errors import LimitExceededError, MalformedFileError
 
 MAX_DIRECTORY_BYTES = 64 << 20
 """Cap on the central directory: 64 MiB hold about half a million members, ten times the largest checkpoint seen."""
+
+MAX_INFLATED_BYTES = 64 << 20
+"""Cap on a compressed member: it has to be inflated in memory; PyTorch itself compresses nothing."""
 
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 _ENCRYPTED = 0x1
@@ -56,10 +60,7 @@ class Archive:
             LimitExceededError: it is larger than `limit` bytes, as declared or when inflated.
         """
         member = self._member(name)
-        if member.size > limit:
-            raise LimitExceededError(
-                f"{self.source.name}: member {name} has {member.size} bytes, more than the {limit} this tool reads"
-            )
+        self._check_size(member, limit)
         data = self.source.read(self._data_offset(member), member.stored_size)
         if member.compression == zipfile.ZIP_STORED:
             return data
@@ -68,6 +69,19 @@ class Archive:
                 f"{self.source.name}: member {name} uses zip compression method {member.compression}, which is not read"
             )
         return _inflate(data, member, self.source.name)
+
+    def range_of(self, name: str, *, limit: int) -> ByteRange:
+        """Return the content of a member as a file of its own: read on demand where it is stored uncompressed.
+
+        Raises:
+            MalformedFileError, LimitExceededError: as for `read`.
+        """
+        member = self._member(name)
+        self._check_size(member, limit)
+        called = f"{self.source.name}: {name}"
+        if member.compression == zipfile.ZIP_STORED:
+            return range_of_source(self.source, *self.stored_range(name), name=called)
+        return range_of_bytes(called, self.read(name, limit=min(limit, MAX_INFLATED_BYTES)))
 
     def stored_range(self, name: str) -> tuple[int, int]:
         """Return (offset, length) of the bytes of an uncompressed member within the file.
@@ -89,6 +103,13 @@ class Archive:
             raise MalformedFileError(
                 f"{self.source.name}: truncated or corrupt: the archive has no member {name}"
             ) from None
+
+    def _check_size(self, member: Member, limit: int) -> None:
+        if max(member.size, member.stored_size) > limit:
+            raise LimitExceededError(
+                f"{self.source.name}: member {member.name} has {max(member.size, member.stored_size)} bytes, "
+                f"more than the {limit} this tool reads"
+            )
 
     def _data_offset(self, member: Member) -> int:
         raw = self.source.read(member.header_offset, _LOCAL_HEADER.size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bn_audit.containers.source import Source
+from bn_audit.containers.source import Readable
 from bn_audit.errors import MalformedFileError
 
 
@@ -37,13 +37,15 @@ class ByteRange:
         return self.fetch(offset, length)
 
 
-def range_of_source(source: Source | ByteRange, offset: int, length: int) -> ByteRange:
+def range_of_source(source: Readable, offset: int, length: int, *, name: str | None = None) -> ByteRange:
     """Return the `length` bytes from `offset` of a file as a file of their own."""
     if offset < 0 or length < 0 or offset + length > source.size:
         raise MalformedFileError(
             f"{source.name}: truncated or corrupt: bytes {offset} to {offset + length} are missing"
         )
-    return ByteRange(name=source.name, size=length, fetch=lambda start, count: source.read(offset + start, count))
+    return ByteRange(
+        name=name or source.name, size=length, fetch=lambda start, count: source.read(offset + start, count)
+    )
 
 
 def range_of_bytes(name: str, data: bytes) -> ByteRange:

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bn_audit.containers.byte_range import ByteRange
 from bn_audit.containers.inert import PersistentId
 from bn_audit.containers.inert_pickle_calls import MAKERS
 from bn_audit.containers.inert_pickle_loop import is_opcode, run
 from bn_audit.containers.inert_pickle_machine import Machine, PickleLimits, StoredBytes
 from bn_audit.containers.inert_pickle_opcodes import Short
-from bn_audit.containers.source import Source
+from bn_audit.containers.source import Readable
 from bn_audit.errors import MalformedFileError
 
 __all__ = ["PickleLimits", "StoredBytes", "is_opcode", "read_pickle", "read_pickle_at"]
@@ -52,7 +51,7 @@ def read_pickle(
 
 
 def read_pickle_at(
-    source: Source | ByteRange,
+    source: Readable,
     offset: int,
     *,
     limits: PickleLimits = _DEFAULT_LIMITS,

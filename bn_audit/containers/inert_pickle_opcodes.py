@@ -113,7 +113,7 @@ def _float(machine: Machine, data: bytes, pos: int) -> int:
     return pos
 
 
-_LONGEST_TEXT_LINE = 64 << 20
+_LONGEST_TEXT_LINE = 16 << 20
 
 
 def _string(machine: Machine, data: bytes, pos: int) -> int:

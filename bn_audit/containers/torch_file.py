@@ -9,16 +9,18 @@ Sources: torch 2.13 ``serialization.py`` and ``storage.py`` (``_load_from_bytes`
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from bn_audit.containers.archive import Archive
-from bn_audit.containers.byte_range import ByteRange
 from bn_audit.containers.inert import Instance
-from bn_audit.containers.inert_pickle import read_pickle, read_pickle_at
-from bn_audit.containers.source import Source
+from bn_audit.containers.inert_pickle import read_pickle_at
+from bn_audit.containers.source import Readable, Source
 from bn_audit.containers.torch_file_array import find_array, stored_range
 from bn_audit.containers.torch_file_legacy import read_legacy
+from bn_audit.containers.torch_file_rebuild import TensorReader
 from bn_audit.containers.torch_file_sniff import is_legacy, looks_like_torch_file
 from bn_audit.containers.torch_file_storage import Storage, item_size, storage_id
-from bn_audit.containers.torch_file_tensor import FindStorage, StoredTensor, TensorReader
+from bn_audit.containers.torch_file_tensor import StoredTensor
 from bn_audit.errors import MalformedFileError
 
 __all__ = ["StoredTensor", "TorchFile", "looks_like_torch_file", "read_torch_archive", "read_torch_file"]
@@ -37,13 +39,19 @@ class TorchFile:
     """
 
     def __init__(
-        self, *, encoding: str, root: object, source: Source | ByteRange, find_storage: FindStorage, big_endian: bool
+        self,
+        *,
+        encoding: str,
+        root: object,
+        pickle: Readable,
+        find_storage: Callable[[object, str], Storage | None],
+        big_endian: bool,
     ) -> None:
         self.encoding = encoding
         self.root = root
         self.big_endian = big_endian
         self._reader = TensorReader(
-            find_storage=find_storage, find_array=lambda value, name: find_array(source, value, name)
+            find_storage=find_storage, find_array=lambda value, name: find_array(pickle, value, name)
         )
 
     def tensor(self, value: object, name: str) -> StoredTensor | None:
@@ -70,14 +78,14 @@ def read_torch_file(source: Source, archive: Archive | None) -> TorchFile:
         return read_torch_archive(source, archive)
     if is_legacy(source.head(64)):
         root, storages = read_legacy(source)
-        return TorchFile(encoding="legacy", root=root, source=source, find_storage=storages.find, big_endian=False)
+        return TorchFile(encoding="legacy", root=root, pickle=source, find_storage=storages.find, big_endian=False)
     root, _end = read_pickle_at(source, 0)
     nested = _NestedStorages(source)
-    return TorchFile(encoding="pickle", root=root, source=source, find_storage=nested.find, big_endian=False)
+    return TorchFile(encoding="pickle", root=root, pickle=source, find_storage=nested.find, big_endian=False)
 
 
 def read_torch_archive(
-    source: Source | ByteRange, archive: Archive, *, pickle: str = "data.pkl", tensors: str = "data/"
+    source: Readable, archive: Archive, *, pickle: str = "data.pkl", tensors: str = "data/"
 ) -> TorchFile:
     """Return the content of one pickle of a zip archive, with its tensors.
 
@@ -88,9 +96,8 @@ def read_torch_archive(
     Raises:
         MalformedFileError, LimitExceededError: as for `read_torch_file`.
     """
-    name = f"{source.name}: {pickle}"
-    data = archive.read(archive.root + pickle, limit=MAX_PICKLE_BYTES)
-    root, _end = read_pickle(data, name=name)
+    content = archive.range_of(archive.root + pickle, limit=MAX_PICKLE_BYTES)
+    root, _end = read_pickle_at(content, 0)
     big_endian = _is_big_endian(archive)
 
     def find_storage(value: object, name: str) -> Storage | None:
@@ -98,7 +105,6 @@ def read_torch_archive(
         if identity is None:
             return None
         member = f"{archive.root}{tensors}{identity.key}"
-        offset_and_length: list[tuple[int, int]] = []
         size = identity.numel * item_size(identity.dtype)
         if member not in archive or archive.members[member].size < size:
             raise MalformedFileError(
@@ -107,16 +113,14 @@ def read_torch_archive(
             )
 
         def read(position: int, length: int) -> bytes:
-            if not offset_and_length:
-                offset_and_length.append(archive.stored_range(member))
-            start, stored = offset_and_length[0]
+            start, stored = archive.stored_range(member)
             if position + length > stored:
                 raise MalformedFileError(f"{name}: member {member} has {stored} bytes, {position + length} are needed")
             return source.read(start + position, length)
 
         return Storage(key=member, dtype=identity.dtype, size=size, big_endian=big_endian, read=read)
 
-    return TorchFile(encoding="zip", root=root, source=source, find_storage=find_storage, big_endian=big_endian)
+    return TorchFile(encoding="zip", root=root, pickle=content, find_storage=find_storage, big_endian=big_endian)
 
 
 def _is_big_endian(archive: Archive) -> bool:

@@ -13,7 +13,7 @@ from operator import mul
 from bn_audit.containers.byte_range import ByteRange
 from bn_audit.containers.inert import Global, Instance
 from bn_audit.containers.inert_pickle import StoredBytes
-from bn_audit.containers.source import Source
+from bn_audit.containers.source import Readable
 from bn_audit.containers.strided import contiguous_bytes
 from bn_audit.containers.torch_file_storage import MAX_DIMENSIONS
 from bn_audit.containers.torch_file_tensor import MAX_TENSOR_BYTES, StoredTensor
@@ -43,7 +43,7 @@ _ARRAY_MODULES = ("numpy.core.multiarray", "numpy._core.multiarray")
 _BUFFER_MODULES = ("numpy.core.numeric", "numpy._core.numeric")
 
 
-def find_array(source: Source | ByteRange, value: object, name: str) -> StoredTensor | None:
+def find_array(source: Readable, value: object, name: str) -> StoredTensor | None:
     """Return the numpy array or scalar that `value` stands for; None where it is none, or not of numbers."""
     if not isinstance(value, Instance) or not isinstance(value.constructor, Global):
         return None
@@ -82,7 +82,7 @@ def _describe(dtype: object) -> tuple[str, bool] | None:
 
 
 def _array(
-    source: Source | ByteRange,
+    source: Readable,
     name: str,
     described: tuple[str, bool],
     shape: tuple[int, ...],
@@ -120,7 +120,7 @@ def _strides(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(accumulate(shape[:-1], mul, initial=1)) if shape else ()
 
 
-def stored_range(source: Source | ByteRange, data: object, size: int | None, name: str) -> ByteRange | None:
+def stored_range(source: Readable, data: object, size: int | None, name: str) -> ByteRange | None:
     """Return the bytes of a pickled byte string, which may still lie in the file; None where it is none.
 
     Args:
@@ -153,9 +153,7 @@ def _encode(text: str, encoding: str) -> bytes | None:
         return None
 
 
-def _latin1(
-    source: Source | ByteRange, data: StoredBytes, start: int, count: int, name: str, *, whole: bool = False
-) -> bytes:
+def _latin1(source: Readable, data: StoredBytes, start: int, count: int, name: str, *, whole: bool = False) -> bytes:
     """Return bytes that protocols 0 to 2 stored as the UTF-8 form of their Latin-1 text: two bytes at most for one."""
     if start + count > MAX_TENSOR_BYTES:
         raise LimitExceededError(f"{name}: {start + count} bytes stored as text are not decoded: save it again")

@@ -11,10 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bn_audit.containers.byte_range import ByteRange
 from bn_audit.containers.inert import PersistentId
 from bn_audit.containers.inert_pickle import read_pickle_at
-from bn_audit.containers.source import Source
+from bn_audit.containers.source import Readable
 from bn_audit.containers.torch_file_storage import Storage, StorageId, item_size, storage_id
 from bn_audit.errors import MalformedFileError
 
@@ -25,7 +24,7 @@ PROTOCOL = 1001
 class LegacyStorages:
     """The storages of a legacy file, which its persistent ids describe and its end holds."""
 
-    def __init__(self, source: Source | ByteRange) -> None:
+    def __init__(self, source: Readable) -> None:
         self._source = source
         self._ids: dict[str, StorageId] = {}
         self._offsets: dict[str, int] = {}
@@ -95,7 +94,7 @@ class LegacyStorages:
         return read
 
 
-def read_legacy(source: Source | ByteRange) -> tuple[object, LegacyStorages]:
+def read_legacy(source: Readable) -> tuple[object, LegacyStorages]:
     """Return the value of a legacy file and its storages.
 
     Raises:
