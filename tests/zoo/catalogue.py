@@ -145,7 +145,7 @@ def _architectures() -> list[Architecture]:
         new(name="bfloat16", build=_typed(torch.bfloat16), sample=IMAGE, dtype=torch.bfloat16, graphs=True),
         new(name="half", build=_typed(torch.float16), sample=IMAGE, dtype=torch.float16),
         new(name="double", build=_typed(torch.float64), sample=IMAGE, dtype=torch.float64, **both),
-        new(name="hidden_norms", build=odd.HiddenNorms, sample=IMAGE, expected=frozenset({"BN101", "BN102", "BN108"})),
+        new(name="hidden_norms", build=odd.HiddenNorms, sample=IMAGE, expected=frozenset({"BN108"})),
         new(name="meta_device", build=_on_meta, sample=()),
         new(name="data_parallel", build=lambda: nn.DataParallel(classic.PlainCNN()), sample=IMAGE),
         new(name="compiled", build=odd.compiled, sample=IMAGE),

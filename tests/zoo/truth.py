@@ -25,7 +25,7 @@ _HANDMADE_KINDS = {
 
 @dataclass(frozen=True, kw_only=True)
 class TrueTensor:
-    """One tensor; `data` is None on the meta device or before a lazy layer saw data."""
+    """One tensor; `data` is None on the meta device."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -34,7 +34,10 @@ class TrueTensor:
 
 @dataclass(frozen=True, kw_only=True)
 class TrueLayer:
-    """One norm layer as torch sees it; a setting that its class does not have is None."""
+    """One norm layer as torch sees it; a setting that its class does not have is None.
+
+    A lazy layer that never saw a batch has no tensors but its counter.
+    """
 
     path: str
     aliases: tuple[str, ...]
@@ -80,8 +83,6 @@ def kind_of(module: nn.Module) -> str | None:
 def tensor(value: Tensor) -> TrueTensor:
     """Return a tensor's dtype, shape and its elements as little-endian, row-major bytes."""
     dtype = str(value.dtype).removeprefix("torch.")
-    if nn.parameter.is_lazy(value):
-        return TrueTensor(dtype=dtype, shape=(), data=None)
     data = None
     if not value.is_meta:
         data = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
@@ -103,8 +104,9 @@ def _hidden(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 def _layer(module: nn.Module, paths: list[str], *, registered: bool) -> TrueLayer:
     tensors = {role: value for role in ROLES if isinstance(value := getattr(module, role, None), Tensor)}
     lazy = any(nn.parameter.is_lazy(value) for value in tensors.values())
+    tensors = {role: value for role, value in tensors.items() if not nn.parameter.is_lazy(value)}
     learned = list(module.parameters(recurse=False))
-    lengths = {len(value) for value in tensors.values() if not nn.parameter.is_lazy(value) and value.dim() == 1}
+    lengths = {len(value) for value in tensors.values() if value.dim() == 1}
     return TrueLayer(
         path=paths[0],
         aliases=tuple(paths[1:]),
