@@ -10,7 +10,10 @@ from bn_audit.containers.inert import Global, Instance, PersistentId
 from bn_audit.errors import LimitExceededError, MalformedFileError
 
 LONG_VALUE = 1 << 16
-"""Strings and bytes from this length on may be left in the file (`StoredBytes`) and are charged one by one."""
+"""Strings and bytes from this length on are charged one by one; bytes may be left in the file (`StoredBytes`)."""
+
+LONG_TEXT = 1 << 20
+"""Text from this length on may be left in the file: it is bytes, as protocols 0 to 2 write them."""
 
 MAX_LINE = 1 << 16
 """Longest line of a text opcode other than a string: names and numbers."""
@@ -214,3 +217,6 @@ class Machine:
 
 
 _FLAT = frozenset({str, bool, float, bytes, type(None), int, Global, Instance, PersistentId})
+
+Opcode = Callable[[Machine, bytes, int], int]
+"""Runs one opcode: takes the machine, the data and the position after the opcode; returns that after its operand."""
