@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum, Flag, auto
 
 from bn_audit.subject.finding import Location
+from bn_audit.subject.graph import Graph
 from bn_audit.subject.norm import Mode, NormKind, NormLayer
 from bn_audit.subject.tensor import TensorRef
 
@@ -26,6 +28,8 @@ class Facts(Flag):
     """``requires_grad`` of the parameters is recorded."""
     GRAPH = auto()
     """The operators that will run are recorded, with their constant arguments."""
+    BATCH_FLOW = auto()
+    """The batch flow of the graph was followed."""
     REFERENCE = auto()
     """A second artifact to compare with was given."""
 
@@ -37,6 +41,7 @@ FACT_REASONS: dict[Facts, str] = {
     Facts.VALUES: "the artifact holds no tensor values",
     Facts.GRADIENTS: "the artifact does not record requires_grad",
     Facts.GRAPH: "the artifact records no operators",
+    Facts.BATCH_FLOW: "the batch flow was not followed",
     Facts.REFERENCE: "no reference was given to compare with",
 }
 """Why a rule was not checked, for each fact that an artifact may lack."""
@@ -158,6 +163,43 @@ class Loading:
     prefix: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputFlow:
+    """Whether the rows of one output of a graph depend on other rows, as proved without running the model.
+
+    Attributes:
+        output: Name of the output.
+        verdict: ``independent`` (for finite inputs), ``mixes`` (a row depends on other rows), ``position`` (on its index),
+            ``size`` (on the number of rows) or ``undecided``.
+        node: The node that decides the verdict; None for ``independent``.
+        path: Module path of that node; ``""`` where not recorded.
+        why: One clause for the user: the operator and what it does, or what could not be decided.
+    """
+
+    model: str
+    output: str
+    verdict: str
+    node: str | None = None
+    path: str = ""
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowMark:
+    """A node at which samples meet, or a batch size is fixed, whether or not it reaches an output.
+
+    Attributes:
+        kind: ``mixes``, ``quantises`` (one activation range for the whole batch), ``fixed-batch``, ``position`` or ``size``.
+        why: One clause: the operator and what it does.
+    """
+
+    model: str
+    kind: str
+    node: str
+    path: str = ""
+    why: str = ""
+
+
 @dataclass(frozen=True, slots=True, weakref_slot=True, kw_only=True)
 class Subject:
     """One artifact, read; weakly referable, so that what is derived from it can be kept for as long as it lives.
@@ -170,6 +212,9 @@ class Subject:
         norms: Every normalisation layer of every model.
         orphans: Affine parameters without statistics, from state dicts.
         random_calls: Dropout and other random operators, from graphs.
+        graphs: The operators of each model by its route, where the artifact records them.
+        batch_flow: One verdict for each output of each graph; empty where the proof was not asked for.
+        flow_marks: The nodes that the proof found remarkable.
         loading: How the weights fitted, where weights were loaded into a factory's model.
         has_optimizer_state: True where optimizer state lies beside the model: a training checkpoint.
         unread: What was seen and not read, one reason each; never silently dropped.
@@ -182,6 +227,9 @@ class Subject:
     norms: tuple[NormLayer, ...]
     orphans: tuple[OrphanTensors, ...] = ()
     random_calls: tuple[RandomCall, ...] = ()
+    graphs: Mapping[str, Graph] = field(default_factory=dict)
+    batch_flow: tuple[OutputFlow, ...] = ()
+    flow_marks: tuple[FlowMark, ...] = ()
     loading: Loading | None = None
     has_optimizer_state: bool = False
     unread: tuple[str, ...] = ()
