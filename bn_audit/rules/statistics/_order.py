@@ -17,7 +17,7 @@ def looks_swapped(layer: LayerValues) -> bool:
     mean, variance = layer.mean, layer.variance
     if mean is None or variance is None or not layer.least_variance < 0.0:
         return False
-    if mean.minimum < 0.0 or mean.is_constant(0.0):
+    if not mean.finite or mean.minimum < 0.0 or mean.is_constant(0.0):
         return False
     negative = sum(1 for value in variance.values if value < 0.0)
     return negative > 1 and negative >= NEGATIVE_SHARE * len(variance.values)

@@ -1,0 +1,111 @@
+from rule_subjects import header, only, outcome, paths, state_dict, stored_norm
+
+from bn_audit.rules.statistics.bn201_missing_statistics import RULE
+from bn_audit.subject.finding import Confidence, Severity
+from bn_audit.subject.subject import Form, Model, OrphanTensors
+
+
+def orphan(path, *, channels=8, bias=True, evidence=None, model=""):
+    return OrphanTensors(
+        model=model,
+        path=path,
+        weight=header(f"{path}.weight", channels),
+        bias=header(f"{path}.bias", channels) if bias else None,
+        evidence=evidence,
+    )
+
+
+def weights(*shapes, orphans, route=""):
+    """A state dict of the given (path, shape of the weight) in this order."""
+    tensors = tuple(header(f"{path}.weight", *shape) for path, shape in shapes)
+    return state_dict(models=(Model(route=route, form=Form.STATE_DICT, tensors=tensors),), orphans=tuple(orphans))
+
+
+def test_a_proven_batch_norm_is_an_error():
+    audited = weights(orphans=[orphan("bn1", evidence="its name is that of a batch norm"), orphan("bn2", evidence="x")])
+    finding = only(RULE, audited)
+    assert finding.severity is Severity.ERROR
+    assert finding.message == (
+        "2 batch-norm layers without running_mean and running_var beside their affine parameters "
+        "(bn1: its name is that of a batch norm)"
+    )
+    assert paths(finding) == ["bn1", "bn2"]
+
+
+def test_a_convolutional_network_with_unnamed_pairs_is_asked_about():
+    audited = weights(
+        ("0", (8, 3, 3, 3)),
+        ("1", (8,)),
+        ("3", (16, 8, 3, 3)),
+        ("4", (16,)),
+        ("7", (10, 16)),
+        orphans=[orphan("1"), orphan("4", channels=16)],
+    )
+    finding = only(RULE, audited)
+    assert (finding.severity, finding.confidence) == (Severity.NOTE, Confidence.LOW)
+    assert paths(finding) == ["1", "4"]
+
+
+def test_proof_and_doubt_in_one_model_are_two_findings():
+    audited = weights(
+        ("0", (8, 3, 3, 3)),
+        ("1", (8,)),
+        orphans=[orphan("1"), orphan("bn", evidence="it has a batch counter")],
+    )
+    assert [finding.severity for finding in outcome(RULE, audited)] == [Severity.ERROR, Severity.NOTE]
+
+
+def test_a_transformer_gives_no_finding():
+    """Names of ViT (timm), GPT-2, Llama, BERT and Whisper; the patch embedding is a convolution."""
+    audited = weights(
+        ("patch_embed.proj", (192, 3, 16, 16)),
+        ("blocks.0.norm1", (192,)),
+        ("blocks.0.attn.qkv", (576, 192)),
+        ("blocks.0.norm2", (192,)),
+        ("h.0.ln_1", (192,)),
+        ("model.layers.0.input_layernorm", (192,)),
+        ("encoder.layer.0.attention.output.LayerNorm", (192,)),
+        ("blocks.0.attn_ln", (192,)),
+        orphans=[
+            orphan("blocks.0.norm1", channels=192),
+            orphan("blocks.0.norm2", channels=192),
+            orphan("h.0.ln_1", channels=192),
+            orphan("model.layers.0.input_layernorm", channels=192, bias=False),
+            orphan("encoder.layer.0.attention.output.LayerNorm", channels=192),
+            orphan("blocks.0.attn_ln", channels=192),
+        ],
+    )
+    assert outcome(RULE, audited) == []
+
+
+def test_layer_norms_in_a_plain_sequence_of_linear_layers_are_silent():
+    audited = weights(
+        ("0", (32, 16)), ("1", (32,)), ("3", (32, 32)), ("4", (32,)), orphans=[orphan("1", channels=32), orphan("4")]
+    )
+    assert outcome(RULE, audited) == []
+
+
+def test_convnext_with_an_unnamed_layer_norm_after_its_stem_is_silent():
+    audited = weights(
+        ("downsample_layers.0.0", (96, 3, 4, 4)),
+        ("downsample_layers.0.1", (96,)),
+        ("stages.0.0.dwconv", (96, 1, 7, 7)),
+        ("stages.0.0.norm", (96,)),
+        orphans=[orphan("downsample_layers.0.1", channels=96), orphan("stages.0.0.norm", channels=96)],
+    )
+    assert outcome(RULE, audited) == []
+
+
+def test_one_pair_among_many_convolutions_is_silent():
+    audited = weights(
+        ("0", (8, 3, 3, 3)),
+        ("1", (8,)),
+        ("2", (8, 8, 3, 3)),
+        ("3", (8, 8, 3, 3)),
+        orphans=[orphan("1")],
+    )
+    assert outcome(RULE, audited) == []
+
+
+def test_a_state_dict_with_its_statistics_has_no_orphans():
+    assert outcome(RULE, state_dict(stored_norm())) == []
