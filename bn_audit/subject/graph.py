@@ -11,7 +11,7 @@ from bn_audit.subject.tensor import TensorRef
 Dim = int | str | None
 """A size: known, symbolic by name, or unknown."""
 
-AttributeValue: TypeAlias = "None | bool | int | float | str | bytes | TensorRef | Graph | tuple[AttributeValue, ...]"
+AttributeValue: TypeAlias = "bool | int | float | str | bytes | TensorRef | Graph | tuple[AttributeValue, ...] | None"
 """The value of a node's attribute; a list is a tuple."""
 
 

@@ -169,8 +169,8 @@ class OutputFlow:
 
     Attributes:
         output: Name of the output.
-        verdict: ``independent`` (for finite inputs), ``mixes`` (a row depends on other rows), ``position`` (on its index),
-            ``size`` (on the number of rows) or ``undecided``.
+        verdict: ``independent`` (for finite inputs), ``mixes`` (a row depends on other rows), ``position`` (on its
+            index), ``size`` (on the number of rows) or ``undecided``.
         node: The node that decides the verdict; None for ``independent``.
         path: Module path of that node; ``""`` where not recorded.
         why: One clause for the user: the operator and what it does, or what could not be decided.
@@ -189,7 +189,8 @@ class FlowMark:
     """A node at which samples meet, or a batch size is fixed, whether or not it reaches an output.
 
     Attributes:
-        kind: ``mixes``, ``quantises`` (one activation range for the whole batch), ``fixed-batch``, ``position`` or ``size``.
+        kind: ``mixes``, ``quantises`` (one activation range for the whole batch), ``fixed-batch``, ``position`` or
+            ``size``.
         why: One clause: the operator and what it does.
     """
 
