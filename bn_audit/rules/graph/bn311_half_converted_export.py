@@ -1,4 +1,4 @@
-"""Batch norm is in inference form beside live dropout: the model was exported in training mode.
+"""Live dropout stands beside batch norm in inference form, so the model was exported in training mode.
 
 What it checks: graphs in which every batch norm uses its running statistics while a dropout still draws.
 Why it matters: some exporters turn batch norm into its inference form whatever the mode was, and leave dropout as it

@@ -1,0 +1,180 @@
+"""What every rule owes: its fixed code, name and severities, documentation, purity and silence where nothing is."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from rule_subjects import GRAPH_FACTS, MODULE_FACTS, batch_norm, call, graph, outcome, state_dict, stored_norm, subject
+
+from bn_audit import plugins
+from bn_audit.interfaces import Rule
+from bn_audit.subject.finding import Intent, Severity
+from bn_audit.subject.norm import Mode, ModeOrigin
+from bn_audit.subject.subject import Facts
+
+E, W, N = Severity.ERROR, Severity.WARNING, Severity.NOTE
+RESUME, FINETUNE = Intent.RESUME, Intent.FINETUNE
+
+TABLE = {
+    "BN101": ("train-mode", E, {RESUME: N, FINETUNE: N}, ()),
+    "BN102": ("mixed-mode", E, {RESUME: N, FINETUNE: N}, ("BN101",)),
+    "BN103": ("no-running-statistics", E, {}, ()),
+    "BN104": ("track-flag-contradiction", W, {}, ()),
+    "BN108": ("unregistered-norm", E, {}, ()),
+    "BN111": ("mode-not-recorded", N, {}, ()),
+    "BN201": ("missing-statistics", E, {}, ()),
+    "BN202": ("missing-batch-counter", N, {}, ()),
+    "BN203": ("low-key-match", E, {}, ()),
+    "BN204": ("untrained-statistics", W, {}, ("BN305",)),
+    "BN205": ("non-finite-statistics", E, {}, ()),
+    "BN206": ("negative-variance", E, {}, ()),
+    "BN207": ("underflowed-variance", W, {}, ()),
+    "BN208": ("eps-mismatch", W, {}, ()),
+    "BN209": ("suspicious-momentum", W, {}, ()),
+    "BN210": ("stale-average-statistics", N, {}, ()),
+    "BN211": ("uneven-batch-counters", N, {}, ()),
+    "BN215": ("shape-or-order-mismatch", E, {}, ()),
+    "BN217": ("uninitialised-norm", E, {}, ()),
+    "BN221": ("missing-tensor", E, {}, ()),
+    "BN222": ("unexpected-tensor", W, {}, ()),
+    "BN223": ("tensor-mismatch", E, {}, ()),
+    "BN308": ("torchscript-baked-training", E, {}, ()),
+    "BN309": ("torchscript-train-flag", E, {RESUME: N}, ()),
+    "BN310": ("exported-program-training", E, {}, ()),
+    "BN311": ("half-converted-export", E, {}, ("BN504",)),
+    "BN314": ("sync-batchnorm-deployed", W, {}, ()),
+    "BN504": ("live-randomness-in-graph", E, {RESUME: N}, ()),
+    "BN506": ("tracked-instance-norm", W, {}, ()),
+    "BN601": ("gradient-frozen-only", W, {}, ()),
+}
+"""Code to name, severity for deployment, severity for other intents, codes that it replaces: published, so fixed."""
+
+HEADINGS = ("What it checks:", "Why it matters:", "Example:", "Remedy:", "Limits:", "Sources:")
+
+ALL_RULES = [pytest.param(rule, id=rule.code) for rule in plugins.rules()]
+
+
+def source(rule: Rule) -> Path:
+    return Path(str(sys.modules[rule.check.__module__].__file__))
+
+
+def sections(rule: Rule) -> dict[str, str]:
+    """The documentation by heading; the first sentence under the empty heading."""
+    parts = re.split(rf"^({'|'.join(map(re.escape, HEADINGS))})", rule.documentation, flags=re.MULTILINE)
+    return {"": parts[0].strip(), **dict(zip(parts[1::2], parts[2::2], strict=True))}
+
+
+def test_codes_and_names_are_unique():
+    codes = [rule.code for rule in plugins.rules()]
+    names = [rule.name for rule in plugins.rules()]
+    assert len(set(codes)) == len(codes)
+    assert len(set(names)) == len(names)
+
+
+def test_no_published_rule_has_gone():
+    assert {rule.code for rule in plugins.rules()} >= TABLE.keys()
+
+
+@pytest.mark.parametrize("rule", ALL_RULES)
+def test_what_is_published_stays_as_it_is(rule):
+    expected = TABLE.get(rule.code)
+    assert expected is not None, f"add {rule.code} to the table of published rules"
+    assert (rule.name, rule.severity, dict(rule.overrides), rule.supersedes) == expected
+
+
+@pytest.mark.parametrize("rule", ALL_RULES)
+def test_the_file_is_named_after_the_rule(rule):
+    assert source(rule).stem == f"{rule.code.lower()}_{rule.name.replace('-', '_')}"
+    assert re.fullmatch(r"BN\d{3}", rule.code)
+    assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", rule.name)
+
+
+@pytest.mark.parametrize("rule", ALL_RULES)
+def test_documentation_has_the_fixed_headings_in_order(rule):
+    found = re.findall(r"^([A-Z][\w ]+:)", rule.documentation, flags=re.MULTILINE)
+    assert found == list(HEADINGS)
+    assert all(text.strip() for text in sections(rule).values())
+
+
+@pytest.mark.parametrize("rule", ALL_RULES)
+def test_documentation_begins_with_one_sentence_on_one_line(rule):
+    first = sections(rule)[""]
+    assert re.fullmatch(r"[A-Z][^\n]*[^.]\.", first), first
+
+
+@pytest.mark.parametrize("rule", ALL_RULES)
+def test_the_example_is_python(rule):
+    tree = ast.parse(textwrap.dedent(sections(rule)["Example:"].lstrip("\n")))
+    assert any(isinstance(node, ast.Attribute) for node in ast.walk(tree))
+
+
+@pytest.mark.parametrize("rule", ALL_RULES)
+def test_summary_and_remedy_can_stand_in_a_table(rule):
+    assert rule.summary
+    assert "\n" not in rule.summary
+    assert not rule.summary.endswith(".")
+    assert rule.remedy.endswith(".")
+    assert "\n" not in rule.remedy
+
+
+@pytest.mark.parametrize("rule", ALL_RULES)
+def test_a_rule_looks_at_the_subject_and_nothing_else(rule):
+    """Transitively within the rules: no file access, no clock, no randomness, no framework."""
+    allowed = {"math", "struct", "re", "collections", "collections.abc", "__future__", "dataclasses", "weakref"}
+    pending, seen = [source(rule)], set()
+    while pending:
+        path = pending.pop()
+        if path in seen:
+            continue
+        seen.add(path)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = (
+                [alias.name for alias in node.names]
+                if isinstance(node, ast.Import)
+                else [str(node.module)]
+                if isinstance(node, ast.ImportFrom)
+                else []
+            )
+            for name in names:
+                if name.startswith("bn_audit.rules."):
+                    pending.append(Path(str(sys.modules[name].__file__)))
+                else:
+                    assert name in allowed or name.startswith(
+                        ("bn_audit.interfaces", "bn_audit.subject.", "bn_audit.errors")
+                    ), name
+        calls = {node.func.id for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if _is_named_call(node)}
+        assert not calls & {"open", "exec", "eval", "print", "input", "__import__"}
+
+
+def _is_named_call(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+
+
+@pytest.mark.parametrize("rule", ALL_RULES)
+@pytest.mark.parametrize("facts", [Facts.NONE, MODULE_FACTS, GRAPH_FACTS])
+def test_an_artifact_without_norm_layers_gives_neither_finding_nor_skip(rule, facts):
+    assert outcome(rule, subject(facts=facts)) == []
+
+
+@pytest.mark.parametrize("rule", ALL_RULES)
+def test_a_healthy_trained_model_in_evaluation_mode_is_clean(rule):
+    assert outcome(rule, subject(*(batch_norm(f"layer{index}.bn") for index in range(5)))) == []
+
+
+def test_a_healthy_state_dict_is_told_what_it_cannot_say_and_nothing_more():
+    audited = state_dict(stored_norm("a"), stored_norm("b"))
+    outcomes = {rule.code: outcome(rule, audited) for rule in plugins.rules()}
+    told = {code for code, result in outcomes.items() if result}
+    assert told == {"BN101", "BN111", "BN208", "BN209"}
+    assert [finding.severity for finding in outcomes["BN111"]] == [Severity.NOTE]
+
+
+def test_a_healthy_graph_is_clean():
+    for origin in (ModeOrigin.TRACED_CONSTANT, ModeOrigin.SCRIPTED_FLAG, ModeOrigin.EXPORTED_ARGUMENT):
+        audited = graph(call("a", Mode.EVAL, origin), call("b", Mode.EVAL, origin))
+        assert {rule.code: found for rule in plugins.rules() if (found := outcome(rule, audited))} == {}
