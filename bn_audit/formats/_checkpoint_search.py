@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from bn_audit.containers.inert import ABSENT, Global, InertDict, Instance
 from bn_audit.errors import LimitExceededError
-from bn_audit.recognition.tree import descendants, join
+from bn_audit.recognition.tree import join
 
 MAX_VALUES = 2_000_000
 """Cap on the values looked at; the largest checkpoints seen have some ten thousand outside their tensors."""
@@ -161,12 +161,18 @@ def _is_state_dict(value: dict[object, object], is_tensor: IsTensor, *, is_root:
 
 
 def _outermost(modules: list[tuple[str, Instance]]) -> tuple[list[tuple[str, Instance]], frozenset[int]]:
-    """Return the modules that are not registered below another one, and the identities of all that are registered."""
+    """Return the modules that are not registered below another one, and the identities of all that are registered.
+
+    Each subtree is walked once, however many of the modules hold it: a list may name every module of a deep chain.
+    """
     below: set[int] = set()
     for _route, module in modules:
-        tree = descendants(module, children)
-        next(tree)
-        below.update(map(id, tree))
+        pending: list[object] = [] if id(module) in below else [child for _name, child in children(module)]
+        while pending:
+            current = pending.pop()
+            if id(current) not in below and current is not module:
+                below.add(id(current))
+                pending.extend(child for _name, child in children(current))
     outermost = [(route, module) for route, module in modules if id(module) not in below]
     return outermost, frozenset(below | {id(module) for _route, module in outermost})
 

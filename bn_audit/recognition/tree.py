@@ -21,6 +21,9 @@ MAX_MODULES = 500_000
 MAX_HIDDEN_VALUES = 200_000
 """Cap on the values in plain attributes that are searched for modules outside the registry, per model."""
 
+MAX_PATH_CHARACTERS = 4096
+"""Cap on a module path or a route; the longest seen have some two hundred characters."""
+
 _REGISTRY_KEY = re.compile(r"_(?:parameters|buffers|modules|non_persistent_buffers_set)$|.*_hooks(?:_\w+)?$")
 
 
@@ -112,8 +115,18 @@ def read_tree(
 
 
 def join(route: str, key: object) -> str:
-    """Return the path of `key` below `route`."""
-    return f"{route}.{key}" if route else str(key)
+    """Return the path of `key` below `route`.
+
+    Raises:
+        LimitExceededError: the path is absurdly long. A file of a few kilobytes can nest one long key in itself, and
+            the paths would take its depth times its size.
+    """
+    path = f"{route}.{key}" if route else str(key)
+    if len(path) > MAX_PATH_CHARACTERS:
+        raise LimitExceededError(
+            f"objects nested so deeply that a path has {len(path)} characters: not searched for models"
+        )
+    return path
 
 
 def _walk(tree: _Tree, root: object, path: str, *, is_registered: bool) -> list[tuple[str, object]]:
