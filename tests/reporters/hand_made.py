@@ -152,7 +152,7 @@ EVERYTHING = audit(
                     Location(model="ema", path="bn", tensor="bn.running_var"),
                 ),
                 evidence={"largest": math.inf, "values": [1.5, math.nan], "by_layer": {"bn": -math.inf}},
-                remedy="Take an earlier checkpoint or compute the statistics anew with torch.optim.swa_utils.update_bn.",
+                remedy="Take an earlier checkpoint or compute them anew with torch.optim.swa_utils.update_bn.",
             ),
             finding(
                 "BN314",
