@@ -34,7 +34,7 @@ def reshaped(operation: Operation, place: Along, before: Shape) -> Placement:
         if place.whole and before is not None and len(after) > 1 and _divides(after[2:], before[1:]):
             return Folded(sample=before[1:])
         return Special.UNKNOWN
-    if isinstance(after[0], int) and not (before and isinstance(before[0], int)):
+    if isinstance(after[0], int) and not (before and _nested(before[0], after[0])):
         return Special.UNKNOWN
     if not before:
         return Along(axis=0, whole=False)
@@ -57,6 +57,11 @@ def _target(operation: Operation) -> Shape:
     if operation.shape is not None or operation.op not in SIZED_RESHAPES:
         return operation.shape
     return tuple(None if size == -1 else size for size in operation.integers)
+
+
+def _nested(rows: Size, new_rows: int) -> bool:
+    """Return whether each new row lies within one old row, or is made of whole ones."""
+    return isinstance(rows, int) and min(rows, new_rows) > 0 and max(rows, new_rows) % min(rows, new_rows) == 0
 
 
 def _divides(part: Sequence[Size], total: Sequence[Size]) -> bool:

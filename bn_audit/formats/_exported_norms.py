@@ -1,7 +1,7 @@
 """Normalisation layers of an exported program: what its calls say, put together for each registered layer.
 
-A call belongs to the module at the end of its stack where that module owns one of its tensors or is a norm layer by
-its class. Decomposition and higher-order operators lose that stack: then the names of the tensors tell the module.
+A call belongs to the module that holds its tensors under their usual names, else to the module at the end of its stack.
+Names come first because decomposition and higher-order operators lose the stack.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from bn_audit.subject.norm import InputOrigin, Mode, ModeOrigin, NormKind, NormL
 
 ROLES = ("weight", "bias", "running_mean", "running_var")
 
+Tensors = Mapping[str, ProgramTensor]
+
 _NORM_CLASS = re.compile(r"(?:Batch|Instance)_?Norm|InPlaceABN", re.IGNORECASE)
 _INSTANCE_CLASS = "torch.nn.modules.instancenorm."
 
@@ -33,6 +35,7 @@ class _Site:
         names: Name of the parameter or buffer for each role; None where it is computed.
         given: Roles for which the call takes a tensor.
         path: Of the layer it belongs to; None where no module is known.
+        aliases: Other paths at which that module is registered.
         type_name: Class of that module; None where not recorded.
     """
 
@@ -41,13 +44,17 @@ class _Site:
     names: Mapping[str, str | None]
     given: frozenset[str]
     path: str | None
+    aliases: tuple[str, ...]
     type_name: str | None
 
 
-def read_norms(program: Program, tensors: Mapping[str, ProgramTensor], model: str) -> tuple[NormLayer, ...]:
+def read_norms(program: Program, tensors: Tensors, model: str) -> tuple[NormLayer, ...]:
     """Return one layer for each module that normalises, and one for each call that belongs to none."""
     flow = Flow(program)
-    sites = [_site(program, flow, call) for call in program.calls if call.op in NORMS]
+    places: dict[object, list[str]] = {}
+    for name, tensor in tensors.items():
+        places.setdefault(tensor.place, []).append(name)
+    sites = [_site(program, flow, call, places, tensors) for call in program.calls if call.op in NORMS]
     anonymous = Counter(site.path for site in sites if site.path is not None and not _owns(site))
     layers: dict[tuple[object, ...], NormLayer] = {}
     for site in sites:
@@ -65,24 +72,48 @@ def _unique_name(site: _Site) -> str:
     return ".".join(part for part in parts if part)
 
 
-def _site(program: Program, flow: Flow, call: Call) -> _Site:
+def _site(program: Program, flow: Flow, call: Call, places: Mapping[object, list[str]], tensors: Tensors) -> _Site:
     operator = NORMS[call.op]
     roles = ROLES if operator.statistics else ROLES[:2]
     values = {role: tensor_argument(program.reader, call, role) for role in roles}
     names = {role: flow.name(value) for role, value in values.items()}
     path, type_name = call.module or (None, None)
-    owners = Counter(name.rpartition(".")[0] for role, name in names.items() if name and _last(name) == role)
-    if path is None or (path not in owners and not _NORM_CLASS.search((type_name or "").rpartition(".")[2])):
-        for owner, _ in owners.most_common(1):
-            path, type_name = owner, program.modules.types.get(owner)
+    owners = _owners(names, places, tensors)
+    aliases: tuple[str, ...] = ()
+    if owners:
+        if path not in owners and not _is_norm_class(type_name):
+            type_name = program.modules.types.get(owners[0])
+        path, aliases = owners[0], tuple(owners[1:])
+        names = {role: f"{path}.{role}" if path and name else name and role for role, name in names.items()}
     return _Site(
         call=call,
         operator=operator,
         names=names,
         given=frozenset(role for role, value in values.items() if value is not None),
         path=path,
+        aliases=aliases,
         type_name=type_name,
     )
+
+
+def _owners(names: Mapping[str, str | None], places: Mapping[object, list[str]], tensors: Tensors) -> list[str]:
+    """Return the paths of the module that holds these tensors under their usual names; the first is its own path.
+
+    The program names a shared tensor once; the state dict names it at every path at which a module is registered.
+    """
+    common: list[str] | None = None
+    for role, name in names.items():
+        if name is None:
+            continue
+        tensor = tensors.get(name)
+        shared = [name] if tensor is None or tensor.place is None else places[tensor.place]
+        found = [path for path, _, last in (other.rpartition(".") for other in shared) if last == role]
+        common = found if common is None else [path for path in common if path in found]
+    return common or []
+
+
+def _is_norm_class(type_name: str | None) -> bool:
+    return _NORM_CLASS.search((type_name or "").rpartition(".")[2]) is not None
 
 
 def _last(name: str) -> str:
@@ -91,12 +122,12 @@ def _last(name: str) -> str:
 
 def _owns(site: _Site) -> bool:
     """Return whether the layer is a module of its own, not a function called within another module."""
-    if _NORM_CLASS.search((site.type_name or "").rpartition(".")[2]):
+    if _is_norm_class(site.type_name):
         return True
     return any(name == (f"{site.path}.{role}" if site.path else role) for role, name in site.names.items())
 
 
-def _layer(program: Program, flow: Flow, site: _Site, tensors: Mapping[str, ProgramTensor], model: str) -> NormLayer:
+def _layer(program: Program, flow: Flow, site: _Site, tensors: Tensors, model: str) -> NormLayer:
     call, held = site.call, {role: tensors.get(name) for role, name in site.names.items() if name}
     source = next((tensor_argument(program.reader, call, key) for key in ("input", "self")), None)
     origin = flow.origin(source) if source is not None and call.op != INSTANCE_NORM else None
@@ -131,6 +162,7 @@ def _layer(program: Program, flow: Flow, site: _Site, tensors: Mapping[str, Prog
         confidence=Confidence.MEDIUM if uses is not False and origin is InputOrigin.UNDECIDED else Confidence.HIGH,
         preceding=_preceding(flow, site, source),
         node=call.node,
+        aliases=site.aliases,
     )
 
 

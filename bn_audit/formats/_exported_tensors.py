@@ -62,11 +62,13 @@ class ProgramTensor:
 
     Attributes:
         requires_grad: None where not recorded.
+        place: Equal for tensors that share their elements; None where there are no bytes.
     """
 
     ref: TensorRef
     is_parameter: bool
     requires_grad: bool | None
+    place: object
 
 
 def read_payloads(source: Source, archive: Archive, config: str, directory: str) -> dict[str, ProgramTensor]:
@@ -94,6 +96,7 @@ def read_payloads(source: Source, archive: Archive, config: str, directory: str)
             ref=ref,
             is_parameter=payload.get("is_param") is True,
             requires_grad=requires_grad if isinstance(requires_grad, bool) else None,
+            place=(member, size_of(meta.get("storage_offset")), ref.shape),
         )
     return found
 
@@ -201,6 +204,9 @@ def read_state_dict(source: Source, archive: Archive, member: str) -> dict[str, 
         if tensor is not None:
             name = encodable(key)
             found[name] = ProgramTensor(
-                ref=tensor.ref(name), is_parameter=tensor.is_parameter, requires_grad=tensor.requires_grad
+                ref=tensor.ref(name),
+                is_parameter=tensor.is_parameter,
+                requires_grad=tensor.requires_grad,
+                place=None if tensor.storage is None else (tensor.storage, tensor.shape),
             )
     return found
