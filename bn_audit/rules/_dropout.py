@@ -11,7 +11,7 @@ from bn_audit.subject.subject import RandomCall, Subject
 def live_calls(subject: Subject, *, dropout: bool) -> dict[str, list[RandomCall]]:
     """Return the calls that draw as the artifact is, by the route of their model.
 
-    A dropout with probability 0 draws nothing; one whose switch is a module's flag is left to the rules about flags.
+    A dropout with probability 0 draws nothing; one that the caller switches at run time is not judged.
     """
     groups: dict[str, list[RandomCall]] = {}
     for call in subject.random_calls:

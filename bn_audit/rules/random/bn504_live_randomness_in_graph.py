@@ -2,8 +2,8 @@
 
 What it checks: dropout with a probability above 0 that is switched on in an exported graph (an error), and other
     random operators such as rand, bernoulli or rrelu in training form (a warning).
-Why it matters: the same sample gives another answer on every call, and nothing after loading can switch it off. Live
-    dropout usually means that the model was exported in training mode.
+Why it matters: the same sample gives another answer on every call. Live dropout usually means that the model was
+    exported in training mode, and nothing after loading can switch it off.
 Example:
     import torch
     from torch import nn
@@ -12,8 +12,8 @@ Example:
     program = torch.export.export(model.eval(), (torch.randn(2, 8),))  # silent
 Remedy: call model.eval() before exporting. Where the model samples on purpose, declare it with a waiver.
 Limits: diffusion models, variational autoencoders and other samplers mean their random operators, so those are
-    warnings. A dropout that a scripted module switches by its flag is not counted. Beside batch norm in inference form
-    BN311 reports the dropout instead.
+    warnings. A scripted module's dropout counts as switched on if its saved flag says so; eval() after loading then
+    helps. Beside batch norm in inference form BN311 reports the dropout instead.
 Sources: torch.nn.Dropout; aten dropout and native_dropout; pytorch/pytorch issue 103681.
 """
 

@@ -1,8 +1,8 @@
 """Affine parameters are stored without the running mean and variance of their batch norm.
 
 What it checks: in state dicts, a weight and bias with one value per channel and no running statistics beside them. It
-    is an error where a batch counter, the name or sibling layers prove a batch norm, and a note where nearly every
-    convolution is followed by such a pair that could be one.
+    is an error where a batch counter, the name or sibling layers prove a batch norm, and a note where most
+    convolutions are followed by such a pair.
 Why it matters: loaded with strict=False the layer keeps mean 0 and variance 1, which belong to no data. It happens
     when weights are collected, averaged or synchronised through named_parameters(), which leaves out buffers.
 Example:
@@ -13,9 +13,8 @@ Example:
     torch.save(weights, "weights.pt")             # BN201: running_mean and running_var are not parameters
     torch.save(model.state_dict(), "weights.pt")  # silent
 Remedy: save model.state_dict(), or average the buffers too; recompute lost statistics on training data.
-Limits: layer, group and instance norms store the very same pair. Pairs with a name that says so, pairs that do not
-    follow a convolution, and all pairs of a model that has such names are silent, so a transformer gives no finding.
-    Batch norms built with track_running_stats=False never had statistics; a waiver says so.
+Limits: layer, group and instance norms store the very same pair. Pairs that do not follow a convolution are silent,
+    and so are all pairs of a model that names one of them so: a transformer gives no finding. Batch norms built with track_running_stats=False never had statistics; a waiver says so.
 Sources: torch.nn.Module.named_parameters and named_buffers; huggingface/peft issue 3481.
 """
 
@@ -87,15 +86,15 @@ def _note(model: Model, possible: Sequence[OrphanTensors]) -> Finding:
 
 
 def _possible_batch_norms(model: Model, orphans: Sequence[OrphanTensors]) -> list[OrphanTensors]:
-    """Return the pairs without a telling name that follow a convolution, if these are the rule in this model."""
+    """Return the pairs that follow a convolution, if these are the rule in this model and no name tells otherwise."""
     if not orphans or any(OTHER_NORMALISER.search(_last(orphan.path)) for orphan in orphans):
         return []
-    unnamed = {orphan.path: orphan for orphan in orphans if orphan.bias is not None and _last(orphan.path).isdigit()}
+    pairs = {orphan.path: orphan for orphan in orphans if orphan.bias is not None}
     following: list[OrphanTensors] = []
     convolutions = 0
     previous: tuple[int, ...] = ()
     for path, shape in _weights_in_order(model):
-        orphan = unnamed.get(path)
+        orphan = pairs.get(path)
         if orphan is not None and len(previous) >= CONVOLUTION_RANK and shape[0] in previous[:2]:
             following.append(orphan)
         convolutions += len(shape) >= CONVOLUTION_RANK

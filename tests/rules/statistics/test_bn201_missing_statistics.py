@@ -1,3 +1,4 @@
+import pytest
 from rule_subjects import header, only, outcome, paths, state_dict, stored_norm
 
 from bn_audit.rules.statistics.bn201_missing_statistics import RULE
@@ -32,18 +33,20 @@ def test_a_proven_batch_norm_is_an_error():
     assert paths(finding) == ["bn1", "bn2"]
 
 
-def test_a_convolutional_network_with_unnamed_pairs_is_asked_about():
+@pytest.mark.parametrize("names", [("1", "4"), ("b1", "b2")])
+def test_a_convolutional_network_with_unnamed_pairs_is_asked_about(names):
+    first, second = names
     audited = weights(
         ("0", (8, 3, 3, 3)),
-        ("1", (8,)),
+        (first, (8,)),
         ("3", (16, 8, 3, 3)),
-        ("4", (16,)),
+        (second, (16,)),
         ("7", (10, 16)),
-        orphans=[orphan("1"), orphan("4", channels=16)],
+        orphans=[orphan(first), orphan(second, channels=16)],
     )
     finding = only(RULE, audited)
     assert (finding.severity, finding.confidence) == (Severity.NOTE, Confidence.LOW)
-    assert paths(finding) == ["1", "4"]
+    assert paths(finding) == [first, second]
 
 
 def test_proof_and_doubt_in_one_model_are_two_findings():
