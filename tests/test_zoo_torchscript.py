@@ -1,4 +1,4 @@
-"""Every network of the zoo as TorchScript, scripted and traced: layers, modes, settings and tensors as torch sees them."""
+"""Every network of the zoo as TorchScript, scripted and traced: layers, modes, settings and tensors."""
 
 from __future__ import annotations
 

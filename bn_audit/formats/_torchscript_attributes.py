@@ -6,7 +6,7 @@ from bn_audit.containers.inert import Instance
 from bn_audit.containers.torch_file import TorchFile
 from bn_audit.formats._torchscript_graph import Graph
 from bn_audit.formats._torchscript_tree import ModuleTree, TreeModule
-from bn_audit.formats._torchscript_values import NO_FLAGS, Constant, Module, Sequence, Slot, Value
+from bn_audit.formats._torchscript_values import NO_FLAGS, Constant, Module, Slot, Value, sequence_of
 
 _MISSING = object()
 _BUILDERS = frozenset(
@@ -72,7 +72,7 @@ class Attributes:
         if isinstance(held, Instance) and held.type_name in _BUILDERS and held.args:
             held = held.args[0]
         if isinstance(held, list | tuple) and all(isinstance(item, bool | int | float) for item in held):
-            return Sequence(tuple(Constant(item) for item in held))
+            return sequence_of(tuple(Constant(item) for item in held))
         return self._graph.stored(Slot(module.path, name), self._shape(module.path, name))
 
     def _shape(self, path: str, name: str) -> tuple[int, ...] | None:

@@ -43,12 +43,13 @@ from bn_audit.formats._torchscript_values import (
     Tensor,
     Uninitialised,
     Value,
+    sequence_of,
     tensor_names,
 )
 
 _MUTATION = re.compile(rf"torch\.(?:{'|'.join(sorted(MUTATORS))})\(")
 
-MAX_STEPS = 400_000
+MAX_STEPS = 300_000
 """Cap on the statements evaluated; a ResNet-152 takes 5000."""
 
 
@@ -110,7 +111,8 @@ class Evaluation:
         """Return the result of a function; one that cannot normalise is not followed."""
         function = self._code.function(qualified)
         if function is None:
-            return Sequence(arguments) if self._code.class_code(qualified) else self.graph.computed("call", arguments)
+            is_tuple = self._code.class_code(qualified) is not None
+            return sequence_of(arguments) if is_tuple else self.graph.computed("call", arguments)
         if not self.graph.detailed and not self._code.is_interesting(qualified):
             return self.graph.computed("call", arguments)
         return self._invoke(function, arguments, Frame({}, frame.path, frame.node, False))
@@ -294,5 +296,5 @@ def _joined(graph: Graph, values: Iterable[Value]) -> Value:
     sequences = [value for value in different if isinstance(value, Sequence)]
     if len(sequences) == len(different) and len({len(value.items) for value in sequences}) == 1:
         columns = zip(*(value.items for value in sequences), strict=True)
-        return Sequence(tuple(_joined(graph, items) for items in columns))
+        return sequence_of(tuple(_joined(graph, items) for items in columns))
     return graph.joined(tuple(different))

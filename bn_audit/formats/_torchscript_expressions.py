@@ -12,6 +12,7 @@ from bn_audit.formats._torchscript_folding import folded
 from bn_audit.formats._torchscript_graph import Graph
 from bn_audit.formats._torchscript_statements import attribute_name
 from bn_audit.formats._torchscript_values import (
+    MAX_ITEMS,
     Choice,
     Constant,
     FunctionName,
@@ -21,10 +22,8 @@ from bn_audit.formats._torchscript_values import (
     Tensor,
     Uninitialised,
     Value,
+    sequence_of,
 )
-
-MAX_ITEMS = 100_000
-"""Cap on the elements of one list in the code."""
 
 _ROOTS = frozenset(("torch", "ops", "__torch__", "CONSTANTS", "aten"))
 _NUMBERS = {"inf": float("inf"), "nan": float("nan"), "True": True, "False": False, "None": None}
@@ -92,9 +91,7 @@ def evaluate(node: ast.expr, frame: Frame, host: Host) -> Value:
     if isinstance(node, ast.Constant):
         return _literal(node.value, host)
     if isinstance(node, ast.List | ast.Tuple):
-        if len(node.elts) > MAX_ITEMS:
-            raise LimitExceededError(f"a list of {len(node.elts)} elements in the code: not read")
-        return Sequence(tuple(evaluate(item, frame, host) for item in node.elts))
+        return sequence_of(tuple(evaluate(item, frame, host) for item in node.elts))
     if isinstance(node, ast.UnaryOp):
         return _negated(node, frame, host)
     if isinstance(node, ast.Subscript):
@@ -231,6 +228,8 @@ def unpacked(value: Value, count: int, host: Host) -> tuple[Value, ...]:
     """Return the elements of a tuple."""
     if isinstance(value, Sequence) and len(value.items) == count:
         return value.items
-    if isinstance(value, Tensor | Choice | Module) and count <= MAX_ITEMS:
+    if count > MAX_ITEMS:
+        raise LimitExceededError(f"a tuple of {count} elements in the code, more than {MAX_ITEMS}: not read")
+    if isinstance(value, Tensor):
         return tuple(host.graph.computed("getitem", (value,)) for _ in range(count))
-    return tuple(host.graph.unknown() for _ in range(min(count, MAX_ITEMS)))
+    return tuple(host.graph.unknown() for _ in range(count))

@@ -6,7 +6,7 @@ import operator
 from collections.abc import Callable
 
 from bn_audit.flow.placement import Size
-from bn_audit.formats._torchscript_values import Constant, Literal, Module, Sequence, Symbol, Tensor, Value
+from bn_audit.formats._torchscript_values import Constant, Literal, Module, Sequence, Symbol, Tensor, Value, sequence_of
 
 MAX_INTEGER = 1 << 63
 """Largest magnitude that is computed with: TorchScript integers have 64 bits."""
@@ -104,7 +104,7 @@ def _folded_unary(op: str, value: Value) -> Value | None:
             return Constant(len(value.shape))
         sizes = tuple(from_size(size) for size in value.shape)
         if op == "size" and None not in sizes:
-            return Sequence(tuple(size for size in sizes if size is not None))
+            return sequence_of(tuple(size for size in sizes if size is not None))
     return None
 
 
@@ -136,7 +136,7 @@ def _compared_with_none(op: str, first: Value, second: Value) -> Constant | None
 def _folded_sequence(op: str, first: Sequence, arguments: tuple[Value, ...]) -> Value | None:
     second = arguments[1]
     if op == "add" and isinstance(second, Sequence):
-        return Sequence(first.items + second.items)
+        return sequence_of(first.items + second.items)
     if op == "__getitem__" and isinstance(second, Constant) and isinstance(second.value, int):
         return first.items[second.value] if -len(first.items) <= second.value < len(first.items) else None
     if op == "slice":
@@ -152,7 +152,7 @@ def _sliced(value: Sequence, bounds: tuple[Value, ...]) -> Sequence | None:
     start, end, step = (*places, None, None, None)[:3]
     if step not in (None, 1) or not isinstance(start, int | None) or not isinstance(end, int | None):
         return None
-    return Sequence(value.items[start:end])
+    return sequence_of(value.items[start:end])
 
 
 def _symbol(op: str, first: Symbol | Constant, second: Symbol | Constant) -> Symbol | None:

@@ -205,20 +205,18 @@ def _without_copies(layers: Iterable[NormLayer], called: set[str], evidence: Evi
 
     Tracing leaves the further names without code; scripting compiles the module once for each name.
     """
-    kept: dict[object, NormLayer] = {}
+    kept: list[NormLayer] = []
+    first: dict[tuple[str, ...], int] = {}
     for layer in sorted(layers, key=lambda item: item.path not in called):
         storage = _storage(layer, evidence)
-        original = kept.get(storage) if storage else None
-        copied = original is not None and (layer.path not in called or original.mode is layer.mode)
-        if original is None or not copied:
-            kept[storage if storage and original is None else layer.path or id(layer)] = layer
+        index = first.get(storage, len(kept)) if storage else len(kept)
+        if index < len(kept) and (layer.path not in called or kept[index].mode is layer.mode):
+            original = kept[index]
+            kept[index] = replace(original, aliases=(*original.aliases, layer.path, *layer.aliases))
             continue
-        kept[storage] = replace(
-            original,
-            aliases=(*original.aliases, layer.path, *layer.aliases),
-            uses_batch_statistics=original.uses_batch_statistics or layer.uses_batch_statistics,
-        )
-    return kept.values()
+        first.setdefault(storage, len(kept))
+        kept.append(layer)
+    return kept
 
 
 def _storage(layer: NormLayer, evidence: Evidence) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from bn_audit.containers.torch_file import StoredTensor, TorchFile
 from bn_audit.errors import LimitExceededError, MalformedFileError
 from bn_audit.formats._torchscript_code import ClassCode, CodeLibrary, plain_name
 from bn_audit.recognition.description import HeldTensor, ModuleDescription
+from bn_audit.recognition.tree import join
 
 MAX_MODULES = 200_000
 """Cap on the modules of a tree; the largest model seen has some 5000."""
@@ -86,6 +87,7 @@ class ModuleTree:
         self.modules: dict[str, TreeModule] = {}
         self._code = code
         self._by_object: dict[int, TreeModule] = {}
+        self._stored: dict[tuple[str, str], StoredTensor | None] = {}
         self._file = file
         self._source = source
         self.root = self._grow(file.root)
@@ -108,21 +110,12 @@ class ModuleTree:
 
     def stored(self, module: TreeModule, name: str) -> StoredTensor | None:
         """Return a tensor attribute; None where the attribute is none."""
-        value = module.state.get(name)
-        if not isinstance(value, Instance):
-            return None
-        return self._file.tensor(value, f"{module.path}.{name}" if module.path else name)
-
-    def tensors(self, module: TreeModule) -> Iterator[tuple[str, StoredTensor]]:
-        """Yield every parameter and buffer of a module, without those of its children."""
-        declared = module.code.declared if module.code else {}
-        state = {*declared.get("parameters", ()), *declared["buffers"]} if "buffers" in declared else None
-        for name in module.state:
-            # Writers before 1.6 list no buffers: every tensor that is no parameter is one.
-            if isinstance(name, str) and (state is None or name in state):
-                stored = self.stored(module, name)
-                if stored is not None:
-                    yield name, stored
+        key = (module.path, name)
+        if key not in self._stored:
+            value = module.state.get(name)
+            is_object = isinstance(value, Instance) and name not in module.children
+            self._stored[key] = self._file.tensor(value, join(*key)) if is_object else None
+        return self._stored[key]
 
     def describe(self, module: TreeModule) -> ModuleDescription:
         """Return what a module holds, for recognising norm layers."""
@@ -140,8 +133,7 @@ class ModuleTree:
                 if name not in parameters and name not in buffers:
                     attributes[name] = value
                 continue
-            qualified = f"{module.path}.{name}" if module.path else name
-            held = HeldTensor(ref=stored.ref(qualified), requires_grad=stored.requires_grad)
+            held = HeldTensor(ref=stored.ref(join(module.path, name)), requires_grad=stored.requires_grad)
             (parameters if name in parameters else buffers)[name] = held
         return ModuleDescription(
             type_name=module.type_name, attributes=attributes, parameters=parameters, buffers=buffers
@@ -153,7 +145,7 @@ class ModuleTree:
         stack = self._children(top, 0)
         while stack:
             value, name, parent, depth = stack.pop()
-            path = f"{parent.path}.{name}" if parent.path else name
+            path = join(parent.path, name)
             known = self._by_object.get(id(value))
             if known is None:
                 if depth > MAX_DEPTH or len(self.modules) >= MAX_MODULES:

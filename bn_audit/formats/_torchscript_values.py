@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from bn_audit.errors import LimitExceededError
 from bn_audit.flow.placement import Size
 from bn_audit.formats._torchscript_statements import Block
+
+MAX_ITEMS = 100_000
+"""Cap on the elements of one list in the code; anchors of detection models have some thousand."""
 
 NO_FLAGS: frozenset[str] = frozenset()
 
@@ -71,9 +75,14 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Sequence:
-    """A list or tuple of known length."""
+    """A list or tuple of known length.
+
+    Attributes:
+        weight: Number of elements, nested sequences flattened.
+    """
 
     items: tuple[Value, ...]
+    weight: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -121,6 +130,18 @@ class Uninitialised:
 
 
 Value = Constant | Symbol | Tensor | Sequence | Module | Choice | FunctionName | LocalFunction | Uninitialised
+
+
+def sequence_of(items: tuple[Value, ...]) -> Sequence:
+    """Return a list or tuple.
+
+    Raises:
+        LimitExceededError: it is absurdly long; nested ones double their length in one line each.
+    """
+    weight = sum(item.weight if isinstance(item, Sequence) else 1 for item in items)
+    if weight > MAX_ITEMS:
+        raise LimitExceededError(f"a list of {weight} elements in the code, more than {MAX_ITEMS}: not read")
+    return Sequence(items, weight)
 
 
 def tensor_names(values: Iterable[Value]) -> tuple[str, ...]:

@@ -55,16 +55,22 @@ def read(target: Target) -> Subject:
         raise MalformedFileError(f"{target.name}: no TorchScript archive")
     if not _has_code(archive):
         raise _unsupported(target.name, archive)
+    try:
+        return _read(target, archive)
+    except ArtifactError as error:
+        if target.name in str(error):
+            raise
+        raise type(error)(f"{target.name}: {error}") from error
+
+
+def _read(target: FileTarget, archive: Archive) -> Subject:
     file = read_torch_archive(target.source, archive)
     constants = read_torch_archive(target.source, archive, pickle="constants.pkl", tensors="constants/")
     code = CodeLibrary(archive)
     tree = ModuleTree(file, code, source=target.name)
     model, registered = read_tree(tree.root, route="", access=_access(tree), registered=frozenset())
-    try:
-        run, inputs = _follow(code, tree, constants)
-        others = _follow_exported(code, tree, constants, run)
-    except ArtifactError as error:
-        raise type(error)(_named(target.name, str(error))) from error
+    run, inputs = _follow(code, tree, constants)
+    others = _follow_exported(code, tree, constants, run)
     evidence = Evidence(
         tree=tree,
         constants=constants,
@@ -116,10 +122,6 @@ def _unsupported(name: str, archive: Archive) -> UnsupportedFormatError:
         f"{name}: a TorchScript archive of torch before 1.4 (model.json): "
         "load it with torch.jit.load and save it again with a newer torch"
     )
-
-
-def _named(name: str, message: str) -> str:
-    return message if message.startswith(name) else f"{name}: {message}"
 
 
 def _access(tree: ModuleTree) -> ModuleAccess:

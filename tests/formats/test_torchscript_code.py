@@ -1,0 +1,285 @@
+"""TorchScript code is followed as torch runs it: branches, loops, lists, forks, methods."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bn_audit.containers.source import Source
+from bn_audit.containers.target import FileTarget
+from bn_audit.errors import UnsupportedFormatError
+from bn_audit.formats.torchscript import FORMAT
+from bn_audit.subject.finding import Confidence
+from bn_audit.subject.norm import InputOrigin, Mode, ModeOrigin, NormKind, NormLayer
+from bn_audit.subject.subject import Subject
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+Form = Callable[..., Subject]
+
+ROWS = torch.randn(4, 3, generator=torch.Generator().manual_seed(1))
+
+
+def read(path: Path) -> Subject:
+    with Source(path) as source:
+        target = FileTarget(source)
+        assert FORMAT.sniff(target)
+        return FORMAT.read(target)
+
+
+def scripted(tmp_path: Path, model: nn.Module) -> Subject:
+    path = tmp_path / "model.pt"
+    torch.jit.script(model).save(str(path))
+    return read(path)
+
+
+def traced(tmp_path: Path, model: nn.Module, *inputs: Tensor) -> Subject:
+    path = tmp_path / "model.pt"
+    torch.jit.trace(model, inputs or (ROWS,), check_trace=False).save(str(path))
+    return read(path)
+
+
+def uses(subject: Subject) -> dict[str, bool | None]:
+    return {norm.path: norm.uses_batch_statistics for norm in subject.norms}
+
+
+class Branching(nn.Module):
+    """One norm in each branch of conditions that are known, flags, and not known."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.use_extra = False
+        self.in_training = nn.BatchNorm1d(3)
+        self.in_eval = nn.BatchNorm1d(3)
+        self.extra = nn.BatchNorm1d(3)
+        self.sometimes = nn.BatchNorm1d(3)
+        self.otherwise = nn.BatchNorm1d(3)
+        self.never = nn.BatchNorm1d(3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.in_training(x) if self.training else self.in_eval(x)
+        if self.use_extra:
+            x = self.extra(x)
+        return self.sometimes(x) if bool(x.sum() > 0) else self.otherwise(x)
+
+
+def test_branches(tmp_path: Path) -> None:
+    model = Branching().train()
+    found = uses(scripted(tmp_path, model))
+    assert found == {
+        "in_training": True,
+        "in_eval": False,
+        "extra": False,
+        "sometimes": True,
+        "otherwise": True,
+        "never": False,
+    }
+    model.eval()
+    model.in_eval.train()
+    assert uses(scripted(tmp_path, model)) == dict.fromkeys(found, False) | {"in_eval": True}
+
+
+def test_layers_that_forward_never_calls_are_listed_with_their_flag(tmp_path: Path) -> None:
+    subject = scripted(tmp_path, Branching().train())
+    never = next(norm for norm in subject.norms if norm.path == "never")
+    assert (never.mode, never.mode_origin) == (Mode.TRAIN, ModeOrigin.SCRIPTED_FLAG)
+
+
+class Exporting(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.main = nn.BatchNorm1d(3)
+        self.other = nn.BatchNorm1d(3)
+
+    @torch.jit.export
+    def embed(self, x: Tensor) -> Tensor:
+        return self.other(x)
+
+    def helper(self, x: Tensor) -> Tensor:
+        return self.main(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.helper(x)
+
+
+def test_layers_of_other_methods_depend_on_the_caller(tmp_path: Path) -> None:
+    subject = scripted(tmp_path, Exporting())
+    assert uses(subject) == {"main": True, "other": None}
+    (reason,) = subject.unread
+    assert "embed()" in reason
+
+
+class Shared(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.bn = nn.BatchNorm1d(3)
+        self.again = self.bn
+        self.layers = nn.ModuleDict({"class": nn.BatchNorm1d(3), "lambda": nn.BatchNorm1d(3), "a b": nn.ReLU()})
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.again(self.bn(x))
+        for layer in self.layers.values():
+            x = layer(x)
+        return self.bn(x)
+
+
+@pytest.mark.parametrize("form", [scripted, traced])
+def test_shared_modules_and_keywords_as_names(form: Form, tmp_path: Path) -> None:
+    subject = form(tmp_path, Shared())
+    assert uses(subject) == {"bn": True, "layers.class": True, "layers.lambda": True}
+    assert {norm.path: norm.aliases for norm in subject.norms}["bn"] == ("again",)
+
+
+class Looping(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.bn = nn.BatchNorm1d(3)
+        self.layers = nn.ModuleList([nn.BatchNorm1d(3), nn.BatchNorm1d(3)])
+
+    def forward(self, x: Tensor, turns: int) -> Tensor:
+        features = [x]
+        first = True
+        for _ in range(turns):
+            if not first:
+                x = self.bn(x)
+            first = False
+            features.append(x)
+        while bool(x.sum() > 0):
+            x = F.batch_norm(torch.stack(features).sum(0), None, None, training=True)
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+def test_loops_and_growing_lists(tmp_path: Path) -> None:
+    subject = scripted(tmp_path, Looping())
+    assert uses(subject) == {"bn": True, "layers.0": True, "layers.1": True, "batch_norm": True}
+    assert subject.norms[-1].input_origin is not InputOrigin.PARAMETERS
+
+
+class Forking(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.bn = nn.BatchNorm1d(3)
+
+    def branch(self, x: Tensor) -> Tensor:
+        return self.bn(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        future = torch.jit.fork(self.branch, x)
+        with torch.no_grad():
+            x = x + 1
+        return torch.jit.wait(future) + x
+
+
+def test_forks_and_with_blocks(tmp_path: Path) -> None:
+    assert uses(scripted(tmp_path, Forking())) == {"bn": True}
+
+
+class WrittenInPlace(nn.Module):
+    """Looks like a constant to whoever overlooks the write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        copied = self.weight.repeat([4, 1])
+        copied[0:2] = x[0:2]
+        return F.batch_norm(copied, None, None, training=True)
+
+
+@pytest.mark.parametrize("form", [scripted, traced])
+def test_write_in_place_is_no_parameter(form: Form, tmp_path: Path) -> None:
+    (norm,) = form(tmp_path, WrittenInPlace()).norms
+    assert norm.input_origin in (InputOrigin.ACTIVATIONS, InputOrigin.UNDECIDED)
+    assert norm.uses_batch_statistics is True
+
+
+class Folding(nn.Module):
+    """Folds the samples into the channels without a known rank: it cannot be proved."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.batch_norm(x.reshape(1, -1, 3), None, None, training=True).reshape(x.shape)
+
+
+def test_what_is_not_proved_is_undecided(tmp_path: Path) -> None:
+    (norm,) = scripted(tmp_path, Folding()).norms
+    assert norm.input_origin is InputOrigin.UNDECIDED
+    assert (norm.uses_batch_statistics, norm.confidence) == (True, Confidence.MEDIUM)
+
+
+class Handmade(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(3))
+        self.bias = nn.Parameter(torch.zeros(3))
+        self.register_buffer("running_mean", torch.zeros(3))
+        self.register_buffer("running_var", torch.ones(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean, var = (x.mean(0), x.var(0)) if self.training else (self.running_mean, self.running_var)
+        return (x - mean) / torch.sqrt(var + 1e-5) * self.weight + self.bias
+
+
+def test_handmade_norms(tmp_path: Path) -> None:
+    (live,) = scripted(tmp_path, nn.Sequential(Handmade())).norms
+    assert (live.path, live.mode, live.uses_batch_statistics) == ("0", Mode.TRAIN, True)
+    (baked,) = traced(tmp_path, nn.Sequential(Handmade()).eval()).norms
+    assert (baked.mode, baked.uses_batch_statistics, baked.confidence) == (Mode.UNKNOWN, None, Confidence.MEDIUM)
+
+
+def test_sync_batch_norm(tmp_path: Path) -> None:
+    images = torch.randn(2, 3, 4, 4)
+    (norm,) = traced(tmp_path, nn.Sequential(nn.SyncBatchNorm(3)).eval(), images).norms
+    assert (norm.kind, norm.mode, norm.uses_batch_statistics) == (NormKind.SYNC_BATCH_NORM, Mode.EVAL, False)
+
+
+def test_lite_interpreter_archives(tmp_path: Path) -> None:
+    path, bare = tmp_path / "model.ptl", tmp_path / "bare.ptl"
+    torch.jit.script(nn.Sequential(nn.BatchNorm1d(3)))._save_for_lite_interpreter(str(path))
+    (norm,) = read(path).norms
+    assert norm.uses_batch_statistics is True
+    with zipfile.ZipFile(path) as full, zipfile.ZipFile(bare, "w") as stripped:
+        for info in full.infolist():
+            if "/code/" not in info.filename and "constants" not in info.filename:
+                stripped.writestr(info, full.read(info))
+    with pytest.raises(UnsupportedFormatError, match="lite interpreter"):
+        read(bare)
+
+
+def test_archives_of_torch_before_1_4_are_named(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "old.pt", "w") as archive:
+        archive.writestr("old/model.json", "{}")
+        archive.writestr("old/code/old.py", "op_version_set = 1\n")
+    with pytest.raises(UnsupportedFormatError, match=r"before 1\.4"):
+        read(tmp_path / "old.pt")
+
+
+def test_other_archives_are_not_taken(tmp_path: Path) -> None:
+    torch.save(nn.BatchNorm1d(3), tmp_path / "module.pt")
+    torch.save(nn.BatchNorm1d(3).state_dict(), tmp_path / "state.pt")
+    torch.export.save(torch.export.export(nn.BatchNorm1d(3).eval(), (ROWS,)), tmp_path / "program.pt2")
+    (tmp_path / "text.pt").write_text("constants.pkl code/")
+    for path in tmp_path.iterdir():
+        with Source(path) as source:
+            assert not FORMAT.sniff(FileTarget(source))
+
+
+def layer(subject: Subject, path: str) -> NormLayer:
+    return next(norm for norm in subject.norms if norm.path == path)
+
+
+def test_settings_of_scripted_layers(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.BatchNorm1d(3, momentum=None), nn.BatchNorm1d(3, 1e-3, 0.25, affine=False)).eval()
+    subject = scripted(tmp_path, model)
+    first, second = layer(subject, "0"), layer(subject, "1")
+    assert (first.cumulative, first.momentum, first.affine, first.track_running_stats) == (True, None, True, True)
+    assert (second.cumulative, second.momentum, second.eps, second.affine) == (False, 0.25, 1e-3, False)
+    assert set(second.tensors) == {"running_mean", "running_var", "num_batches_tracked"}
