@@ -69,10 +69,10 @@ def width_of(out: TextIO) -> int:
     return max(NARROWEST, min(PIPE_WIDTH, shutil.get_terminal_size().columns))
 
 
-def write(lines: Iterable[Line], out: TextIO, colour: bool) -> None:
-    """Write the lines, wrapped at spaces to the width of `out`."""
-    width = width_of(out)
-    rows = (row for item in lines for row in _rows(item, width))
+def write(lines: Iterable[Line], out: TextIO, colour: bool, width: int | None = None) -> None:
+    """Write the lines, wrapped at spaces to `width` columns; without it, to those of `out`."""
+    columns = width_of(out) if width is None else width
+    rows = (row for item in lines for row in _rows(item, columns))
     if colour:
         _write_coloured(rows, out)
         return

@@ -18,8 +18,9 @@ KINDS = {
     NormKind.INSTANCE_NORM: "IN",
 }
 LONGEST_PATH = 120
-UNWRAPPED = 1000
-"""Columns of a table that goes to a pipe: none of its cells is ever folded."""
+GAP = "  "
+UNLIMITED = 1_000_000
+"""Columns of a table that goes to a pipe: it is for other programs, too, and never wrapped."""
 
 ABSENT = "-"
 
@@ -40,14 +41,18 @@ NUMBERS = {"channels", "eps", "momentum", "batches", "dead"}
 
 def render(subject: Subject, layers: Sequence[Figures], out: TextIO, colour: bool) -> None:
     """Write the table, one block for each model that holds norm layers, and what it leaves open."""
-    write(_head(subject), out, colour)
-    routes = list(dict.fromkeys(figures.norm.model for figures in layers))
-    for route in routes:
-        out.write("\n")
-        if len(subject.models) > 1:
-            write([line(("model ", "dim"), f"'{clean(route, LONGEST_PATH)}'")], out, colour)
-        _write_table([figures for figures in layers if figures.norm.model == route], out, colour)
+    width = width_of(out) if out.isatty() else UNLIMITED
+    write(_lines(subject, layers, width), out, colour, width)
     write(_foot(subject, layers), out, colour)
+
+
+def _lines(subject: Subject, layers: Sequence[Figures], width: int) -> Iterator[Line]:
+    yield from _head(subject)
+    for route in dict.fromkeys(figures.norm.model for figures in layers):
+        yield line()
+        if len(subject.models) > 1:
+            yield line(("model ", "dim"), f"'{clean(route, LONGEST_PATH)}'")
+        yield from _table([figures for figures in layers if figures.norm.model == route], width)
 
 
 def _head(subject: Subject) -> Iterator[Line]:
@@ -67,22 +72,30 @@ def _foot(subject: Subject, layers: Sequence[Figures]) -> Iterator[Line]:
         yield line(("not read: ", "yellow"), clean(reason))
 
 
-def _write_table(layers: Sequence[Figures], out: TextIO, colour: bool) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+def _table(layers: Sequence[Figures], width: int) -> Iterator[Line]:
+    """Yield aligned columns, or a few words for each layer where they would not fit."""
+    rows = [tuple(cell(figures) for _, cell in COLUMNS) for figures in layers]
+    names = tuple(name for name, _ in COLUMNS)
+    widths = [max(map(len, column)) for column in zip(names, *rows, strict=True)]
+    if sum(widths) + len(GAP) * (len(widths) - 1) > width:
+        yield from (entry for row in rows for entry in _stacked(names, row))
+        return
+    yield line((_aligned(names, widths), "bold"))
+    yield from (line(_aligned(row, widths)) for row in rows)
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for name, _ in COLUMNS:
-        table.add_column(name, justify="right" if name in NUMBERS else "left", overflow="fold")
-    for figures in layers:
-        table.add_row(*(Text(cell(figures)) for _, cell in COLUMNS))
-    width = width_of(out) if out.isatty() else UNWRAPPED
-    console = Console(file=out, width=width, force_terminal=colour, no_color=not colour, highlight=False)
-    with console.capture() as capture:
-        console.print(table)
-    for row in capture.get().splitlines():
-        out.write(row.rstrip(" ") + "\n")
+
+def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
+    padded = (
+        cell.rjust(width) if name in NUMBERS else cell.ljust(width)
+        for (name, _), cell, width in zip(COLUMNS, cells, widths, strict=True)
+    )
+    return GAP.join(padded)
+
+
+def _stacked(names: Sequence[str], cells: Sequence[str]) -> Iterator[Line]:
+    facts = (f"{name} {cell}" for name, cell in zip(names[1:], cells[1:], strict=True) if cell != ABSENT)
+    yield line((cells[0], "bold"))
+    yield line(", ".join(facts), indent=4, hang=0)
 
 
 def _number(value: float | None) -> str:

@@ -9,8 +9,14 @@ from bn_audit.subject.finding import Severity
 from bn_audit.subject.norm import Mode
 from bn_audit.subject.report import Report
 
+FAIL = "FAIL"
+NOT_AUDITED = "NOT AUDITED"
+INCOMPLETE = "INCOMPLETE"
+PASS = "pass"
 CLEAN = "clean"
 NOTHING_TO_JUDGE = "nothing to judge"
+WORDS = (FAIL, NOT_AUDITED, INCOMPLETE, PASS, CLEAN, NOTHING_TO_JUDGE)
+"""Every verdict, the worst first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +24,7 @@ class Verdict:
     """One line.
 
     Attributes:
-        word: ``FAIL``, ``NOT AUDITED``, ``INCOMPLETE``, ``pass``, ``clean`` or ``nothing to judge``.
+        word: One of `WORDS`.
         style: How to show the word, in the style language of rich.
         details: What the word rests on, and what it leaves open.
     """
@@ -36,14 +42,14 @@ def verdict(report: Report, fail_on: Severity) -> Verdict:
     counts = tuple(filter(None, (count_findings(report),)))
     gaps = tuple(_gaps(report))
     if any(failure.stage == "read" for failure in report.failed):
-        return Verdict(word="NOT AUDITED", style="bold red", details=(*counts, "it could not be read"))
+        return Verdict(word=NOT_AUDITED, style="bold red", details=(*counts, "it could not be read"))
     failed = tuple(f"{failure.stage} failed" for failure in report.failed)
     if report.at_least(fail_on):
-        return Verdict(word="FAIL", style="bold red", details=(*counts, *failed, *gaps))
+        return Verdict(word=FAIL, style="bold red", details=(*counts, *failed, *gaps))
     if failed:
-        return Verdict(word="INCOMPLETE", style="bold red", details=(*counts, *failed, *gaps))
+        return Verdict(word=INCOMPLETE, style="bold red", details=(*counts, *failed, *gaps))
     if counts or gaps:
-        return Verdict(word="pass", style="bold yellow", details=(*(counts or ("no findings",)), *gaps))
+        return Verdict(word=PASS, style="bold yellow", details=(*(counts or ("no findings",)), *gaps))
     if not report.norms:
         return Verdict(word=NOTHING_TO_JUDGE, style="bold", details=("the model has no normalisation layers",))
     return Verdict(word=CLEAN, style="bold green", details=("no findings",))

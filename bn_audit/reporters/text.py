@@ -8,7 +8,7 @@ from typing import TextIO
 
 from bn_audit.interfaces import Reporter
 from bn_audit.reporters._fold import fold_line
-from bn_audit.reporters._verdict import CLEAN, NOTHING_TO_JUDGE, plural, verdict
+from bn_audit.reporters._verdict import CLEAN, NOTHING_TO_JUDGE, WORDS, plural, verdict
 from bn_audit.styled import Line, clean, line, write
 from bn_audit.subject.finding import Confidence, Finding, Location, Severity
 from bn_audit.subject.norm import Mode, NormLayer
@@ -148,7 +148,7 @@ def _finding_lines(finding: Finding, named: bool) -> Iterator[Line]:
         by_model.setdefault(location.model, []).append(clean(_place(location), LONGEST_NAME))
     for model, places in by_model.items():
         owner = f" of '{clean(model, LONGEST_NAME)}'" if named else ""
-        yield line((f"layers{owner}: ", "dim"), fold_line(places), indent=4)
+        yield line((f"where{owner}: ", "dim"), fold_line(places), indent=4)
     yield line(("fix: ", "dim"), clean(finding.remedy), indent=4)
 
 
@@ -184,7 +184,7 @@ def _listed_lines(listed: Sequence[tuple[str, str]]) -> Iterator[Line]:
 
 def _summary_line(audit: Audit) -> Line:
     words = Counter(verdict(report, audit.fail_on).word for report in audit.reports)
-    counts = ", ".join(f"{number} {word}" for word, number in words.items())
+    counts = ", ".join(f"{words[word]} {word}" for word in WORDS if words[word])
     return line((f"{plural(len(audit.reports), 'source')}: ", "bold"), f"{counts}; exit code {audit.exit_code}")
 
 
