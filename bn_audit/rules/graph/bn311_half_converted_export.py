@@ -27,6 +27,7 @@ from collections.abc import Iterator
 
 from bn_audit.interfaces import Rule
 from bn_audit.rules._dropout import certainty, live_calls, probabilities
+from bn_audit.rules._figures import figure
 from bn_audit.rules._layers import by_model, several
 from bn_audit.subject.finding import EvidenceValue, Finding, Severity
 from bn_audit.subject.norm import Mode, ModeOrigin
@@ -48,7 +49,7 @@ def check(subject: Subject) -> Iterator[Finding]:
         in_inference = [norm for norm in layers if norm.mode is Mode.EVAL and norm.uses_batch_statistics is False]
         if not layers or len(in_inference) < len(layers):
             continue
-        rates: list[EvidenceValue] = list(probabilities(calls))
+        rates: list[EvidenceValue] = [figure(rate) for rate in probabilities(calls)]
         yield RULE.finding(
             f"{several(len(calls), 'live dropout call', route=route)} beside {len(layers)} batch "
             f"norm{'' if len(layers) == 1 else 's'} in inference form: exported from a model in training mode",

@@ -23,7 +23,7 @@ from collections.abc import Iterator
 
 from bn_audit.interfaces import Rule
 from bn_audit.rules._dropout import certainty, live_calls, probabilities
-from bn_audit.rules._figures import distinct
+from bn_audit.rules._figures import distinct, figure
 from bn_audit.rules._layers import several
 from bn_audit.subject.finding import EvidenceValue, Finding, Intent, Severity
 from bn_audit.subject.subject import Facts, RandomCall, Subject
@@ -38,7 +38,7 @@ def check(subject: Subject) -> Iterator[Finding]:
     """Yield at most one error for dropout and one warning for other randomness in each model."""
     for route, calls in live_calls(subject, dropout=True).items():
         rates = probabilities(calls)
-        listed: list[EvidenceValue] = list(rates)
+        listed: list[EvidenceValue] = [figure(rate) for rate in rates]
         yield RULE.finding(
             f"{several(len(calls), 'dropout call', route=route)} switched on in the graph"
             f"{f', probability {distinct(rates)}' if rates else ''}",

@@ -14,7 +14,8 @@ Example:
     torch.save(model.state_dict(), "weights.pt")  # silent
 Remedy: save model.state_dict(), or average the buffers too; recompute lost statistics on training data.
 Limits: layer, group and instance norms store the very same pair. Pairs that do not follow a convolution are silent,
-    and so are all pairs of a model that names one of them so: a transformer gives no finding. Batch norms built with track_running_stats=False never had statistics; a waiver says so.
+    and so are all pairs of a model that names one of them so: a transformer gives no finding. Batch norms built
+    with track_running_stats=False never had statistics; a waiver says so.
 Sources: torch.nn.Module.named_parameters and named_buffers; huggingface/peft issue 3481.
 """
 

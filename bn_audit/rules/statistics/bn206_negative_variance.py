@@ -47,8 +47,8 @@ def check(subject: Subject) -> Iterator[Finding]:
         worst = min(layers, key=lambda layer: layer.least_variance)
         having = counted(len(layers), totals[route], ("has", "have"), route=route, noun="normalisation layer")
         yield RULE.finding(
-            f"{having} negative running variances, down to {readable(worst.least_variance)} in "
-            f"{worst.norm.path or '(root)'}",
+            f"{having} negative running variances, down to {readable(worst.least_variance)} "
+            f"(in {worst.norm.path or '(root)'})",
             locations=tuple(map(_location, layers)),
             evidence={
                 "layers": len(layers),

@@ -12,7 +12,7 @@ def test_the_lowest_variance_is_named():
         batch_norm("c"),
     )
     finding = only(RULE, audited)
-    assert finding.message == "2 of 3 normalisation layers have negative running variances, down to -1.5 in b"
+    assert finding.message == "2 of 3 normalisation layers have negative running variances, down to -1.5 (in b)"
     assert finding.evidence["lowest"] == -1.5
     assert [entry["negative_channels"] for entry in finding.evidence["per_layer"]] == [1, 2]
     assert finding.locations[0].tensor == "running_var"

@@ -1,0 +1,131 @@
+"""Whatever a file holds, a rule gives findings or says that a tensor could not be read; it never fails otherwise."""
+
+from __future__ import annotations
+
+import math
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rule_subjects import MEAN, VARIANCE, batch_norm, counter, dropout, header, outcome, random_call, ref, subject
+
+from bn_audit import plugins
+from bn_audit.errors import ArtifactError
+from bn_audit.subject.finding import Confidence
+from bn_audit.subject.norm import InputOrigin, Mode, ModeOrigin, NormKind
+from bn_audit.subject.subject import Facts, Form, Loading, Model, OrphanTensors
+from bn_audit.subject.tensor import TensorRef
+
+ODD_NUMBERS = (0.0, -0.0, 1.0, -1.0, 1e-45, 5e-324, 1e-5, 1e300, 2.0**-23, math.nan, math.inf, -math.inf)
+
+TENSORS = st.sampled_from(
+    [
+        None,
+        ref([]),
+        ref([0.5]),
+        ref(MEAN),
+        ref(VARIANCE),
+        ref([0.0] * 4),
+        ref([1.0] * 4),
+        ref([math.nan] * 4),
+        ref([math.inf, -math.inf, math.nan, 0.0]),
+        ref([-1.0, -1.0, 0.0, 1.0]),
+        ref([1e308, 1e308, 1e308, 1e308], "float64"),
+        ref([0.0, 1e-7, 65504.0, 1.0], "float16"),
+        ref([2**62, -(2**62), 0, 1], "int64"),
+        ref([True, False, True, True], "bool"),
+        ref([0.5] * 9),
+        ref([0.5] * 4, shape=(1, 4, 1, 1)),
+        TensorRef(name="t", dtype="complex64", shape=(4,), load=lambda: bytes(32)),
+        TensorRef(name="t", dtype="uint64", shape=(4,), load=lambda: b"\xff" * 32),
+        TensorRef(name="t", dtype="float8_e4m3fn", shape=(4,), load=lambda: b"\x00\x7f\x80\xff"),
+        header("t", 4),
+        header("t"),
+    ]
+)
+COUNTERS = st.sampled_from(
+    [None, counter(0), counter(3), counter(-1), counter(math.nan, "float32"), ref([1, 2], "int64")]
+)
+NUMBERS = st.none() | st.sampled_from(ODD_NUMBERS) | st.floats()
+FLAGS = st.none() | st.booleans()
+KEYS = st.lists(
+    st.sampled_from(["bn.weight", "bn.num_batches_tracked", "num_batches_tracked", "", ".", "a.b.running_var"]),
+    max_size=4,
+    unique=True,
+).map(tuple)
+
+NORMS = st.builds(
+    lambda path, mode, **changes: batch_norm(path, mode, **changes),
+    st.sampled_from(["", "bn", "module.bn", "\x1b[2J\n"]),
+    st.sampled_from(Mode),
+    model=st.sampled_from(["", "model", "ema"]),
+    kind=st.sampled_from(NormKind),
+    mode_origin=st.sampled_from(ModeOrigin),
+    uses_batch_statistics=FLAGS,
+    num_features=st.sampled_from([None, 0, -1, 4, 10**30]),
+    eps=NUMBERS,
+    momentum=NUMBERS,
+    track_running_stats=FLAGS,
+    weight=TENSORS,
+    bias=TENSORS,
+    running_mean=TENSORS,
+    running_var=TENSORS,
+    num_batches_tracked=COUNTERS,
+    requires_grad=FLAGS,
+    registered=st.booleans(),
+    uninitialised=st.booleans(),
+    input_origin=st.none() | st.sampled_from(InputOrigin),
+    confidence=st.sampled_from(Confidence),
+)
+ORPHANS = st.builds(
+    OrphanTensors,
+    model=st.sampled_from(["", "model", "gone"]),
+    path=st.sampled_from(["", "1", "bn", "ln"]),
+    weight=st.sampled_from([header("1.weight", 4), header("weight"), header("w", 0)]),
+    bias=st.none() | st.just(header("1.bias", 4)),
+    evidence=st.none() | st.just("its name is that of a batch norm"),
+)
+MODELS = tuple(
+    Model(
+        route=route,
+        form=Form.STATE_DICT,
+        averaged=route == "ema",
+        tensors=(header("0.weight", 4, 3, 3, 3), header("1.weight", 4), header("weight"), header("", 1)),
+    )
+    for route in ("", "model", "ema")
+)
+LOADINGS = st.builds(
+    Loading,
+    weights=st.just("w.pt"),
+    matched=KEYS,
+    missing=KEYS,
+    unexpected=KEYS,
+    mismatched=KEYS.map(lambda keys: tuple((key, "float16") for key in keys)),
+    prefix=st.sampled_from(["", "module."]),
+)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(
+    norms=st.lists(NORMS, max_size=5),
+    orphans=st.lists(ORPHANS, max_size=3),
+    calls=st.lists(
+        st.sampled_from([dropout(), dropout(probability=math.nan), dropout(live=None), random_call(), random_call("")]),
+        max_size=3,
+    ),
+    loading=st.none() | LOADINGS,
+    facts=st.sampled_from([Facts.NONE, Facts.VALUES, ~Facts.REFERENCE]),
+)
+def test_odd_subjects_end_in_findings_or_in_a_stated_reason(norms, orphans, calls, loading, facts):
+    audited = subject(
+        *norms,
+        facts=facts,
+        models=MODELS,
+        orphans=tuple(orphans),
+        random_calls=tuple(calls),
+        loading=loading,
+    )
+    for rule in plugins.rules():
+        try:
+            outcome(rule, audited)
+        except ArtifactError as error:
+            assert str(error)
