@@ -46,6 +46,12 @@ class ModeOrigin(Enum):
     """A constant argument of a batch-norm call in TorchScript code: nothing changes it after loading."""
     EXPORTED_ARGUMENT = "exported-argument"
     """The operator or its argument in an exported program: nothing changes it after loading."""
+    ONNX_ATTRIBUTE = "onnx-attribute"
+    """``training_mode`` of an ONNX node, operator set 14 and later; absent means inference."""
+    ONNX_LEGACY = "onnx-legacy"
+    """An ONNX node below operator set 14: ``is_test`` (1 to 6, absent means training) or the number of outputs."""
+    ONNX_COMPUTED = "onnx-computed"
+    """No stored statistics: an ONNX graph computes them at each call, before the node or in the node's place."""
     NOT_RECORDED = "not-recorded"
 
 
@@ -88,6 +94,7 @@ class NormLayer:
         uninitialised: True where it waits for its first batch: LazyBatchNorm, a fresh ActNorm.
         input_origin: For batch-norm calls in graphs only.
         confidence: How sure it is that this is a normalisation layer in the stated mode.
+        contradiction: What an ONNX node says against its own mode, as a clause; None where nothing does.
         preceding: Path of the layer that feeds this one, where the artifact shows it.
         node: Name of the node or call in a graph.
         aliases: Other paths at which the same layer is registered.
@@ -116,6 +123,7 @@ class NormLayer:
     uninitialised: bool = False
     input_origin: InputOrigin | None = None
     confidence: Confidence = Confidence.HIGH
+    contradiction: str | None = None
     preceding: str | None = None
     node: str | None = None
     aliases: tuple[str, ...] = ()
