@@ -17,9 +17,9 @@ from functools import cached_property
 from bn_audit.containers.archive import Archive
 from bn_audit.errors import LimitExceededError, MalformedFileError
 from bn_audit.formats._torchscript_operators import INTERESTING
-from bn_audit.formats._torchscript_statements import Block, blocks
+from bn_audit.formats._torchscript_statements import MAX_LINE, Block, blocks
 
-MAX_CODE_BYTES = 32 << 20
+MAX_CODE_BYTES = 24 << 20
 """Cap on all code that is read; the largest traced model seen has 5 MiB."""
 
 MAX_CALL_DEPTH = 60
@@ -29,6 +29,7 @@ _DEFINITION = re.compile(r"^(?:class (\w+)(?:\((\w+)\))?:|def (\w+)\(|  def (\w+
 _REFERENCE = re.compile(r"\b__torch__\.[\w.]+")
 _CONSTANT = re.compile(r"^  (\w+) : Final\[.*?\] = (.*)$", re.MULTILINE)
 _NAMES = re.compile(r"^  __(parameters|buffers|forward_pre_hooks|forward_hooks)__ = \[(.*)\]$", re.MULTILINE)
+_LONGEST_CONSTANT = 1000
 _QUOTED = re.compile(r'"([^"]*)"')
 _HEADER_END = re.compile(r"\)(?: -> .*)?:$")
 _MANGLED = re.compile(r"\b___torch_mangle_\d+\.")
@@ -61,6 +62,8 @@ class FunctionCode:
             MalformedFileError: the header cannot be parsed.
         """
         header = " ".join(line.strip() for line in self._lines[: self._body_start])
+        if len(header) > MAX_LINE:
+            raise LimitExceededError(f"{self.source}: the header of {self.name} has {len(header)} characters: not read")
         try:
             definition = ast.parse(f"{header} pass").body[0]
         except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError) as error:
@@ -84,7 +87,7 @@ class FunctionCode:
     @cached_property
     def _body_start(self) -> int:
         for index, line in enumerate(self._lines):
-            if _HEADER_END.search(line):
+            if line.endswith(":") and _HEADER_END.search(line):
                 return index + 1
         raise MalformedFileError(f"{self.source}: the header of {self.name} has no end")
 
@@ -217,6 +220,8 @@ def _constants(attributes: str) -> dict[str, object]:
     """Return the constants of a class body whose values are numbers, strings, booleans or None."""
     found: dict[str, object] = {}
     for match in _CONSTANT.finditer(attributes):
+        if len(match[2]) > _LONGEST_CONSTANT:
+            continue
         try:
             found[match[1]] = ast.literal_eval(match[2])
         except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError, OverflowError):

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable
 
 from bn_audit.containers.torch_file import TorchFile
 from bn_audit.errors import LimitExceededError, MalformedFileError
@@ -18,9 +17,10 @@ from bn_audit.flow.origin import Operation
 from bn_audit.formats._torchscript_attributes import Attributes
 from bn_audit.formats._torchscript_code import MAX_CALL_DEPTH, CodeLibrary, FunctionCode
 from bn_audit.formats._torchscript_expressions import Frame, evaluate, unpacked
-from bn_audit.formats._torchscript_graph import MUTATORS, Graph, Place
+from bn_audit.formats._torchscript_graph import MUTATORS, Graph, Place, joined
 from bn_audit.formats._torchscript_operators import INTERESTING
 from bn_audit.formats._torchscript_statements import (
+    CACHED_LENGTH,
     Block,
     Branch,
     Local,
@@ -41,7 +41,6 @@ from bn_audit.formats._torchscript_values import (
     Module,
     Sequence,
     Tensor,
-    Uninitialised,
     Value,
     sequence_of,
     tensor_names,
@@ -49,8 +48,11 @@ from bn_audit.formats._torchscript_values import (
 
 _MUTATION = re.compile(rf"torch\.(?:{'|'.join(sorted(MUTATORS))})\(")
 
-MAX_STEPS = 300_000
+MAX_STEPS = 200_000
 """Cap on the statements evaluated; a ResNet-152 takes 5000."""
+
+MAX_LONG = 4 << 20
+"""Cap on the characters of long statements, each as often as it is evaluated: a megabyte takes up to 2 s to parse."""
 
 
 class Evaluation:
@@ -71,6 +73,7 @@ class Evaluation:
         self._attributes = Attributes(tree, constants, self.graph)
         self._flags = NO_FLAGS
         self._steps = 0
+        self._long = 0
         self._depth = 0
 
     def run(self, method: FunctionCode) -> None:
@@ -120,7 +123,7 @@ class Evaluation:
     def method(self, receiver: Value, name: str, arguments: tuple[Value, ...], frame: Frame) -> Value:
         """Return the result of a method; one of a module that cannot normalise is not followed."""
         if isinstance(receiver, Choice):
-            return _joined(self.graph, [self.method(module, name, arguments, frame) for module in receiver.modules])
+            return joined(self.graph, [self.method(module, name, arguments, frame) for module in receiver.modules])
         if not isinstance(receiver, Module):
             return self.graph.computed(f"method {name}", (receiver, *arguments))
         code = self._code.class_code(receiver.class_name)
@@ -199,7 +202,7 @@ class Evaluation:
                 frame.names[statement.name] = LocalFunction(statement.body)
 
     def _simple(self, text: str, frame: Frame) -> Value | None:
-        tree = parsed(text)
+        tree = self._parse(text)
         if frame.is_method:
             frame.node = ""
         if isinstance(tree, ast.Assign) and len(tree.targets) == 1:
@@ -216,6 +219,13 @@ class Evaluation:
             for name in targets(text):
                 frame.names[name] = self.graph.unknown()
         return None
+
+    def _parse(self, text: str) -> ast.stmt | None:
+        if len(text) > CACHED_LENGTH:
+            self._long += len(text)
+            if self._long > MAX_LONG:
+                raise LimitExceededError(f"more than {MAX_LONG} characters in long lines of code: not read")
+        return parsed(text)
 
     def _assign(self, target: ast.expr, expression: ast.expr, frame: Frame) -> None:
         if frame.is_method and isinstance(target, ast.Name):
@@ -240,7 +250,7 @@ class Evaluation:
         frame.names[name] = value
 
     def _branch(self, statement: Branch, frame: Frame) -> None:
-        tree = parsed(statement.condition)
+        tree = self._parse(statement.condition)
         condition = evaluate(tree.value, frame, self) if isinstance(tree, ast.Expr) else None
         if isinstance(condition, Constant):
             outer = self._flags
@@ -257,7 +267,7 @@ class Evaluation:
         for name in statement.then.assigned | statement.otherwise.assigned:
             one, other = then.get(name), frame.names.get(name)
             if one is not other and one is not None:
-                frame.names[name] = one if other is None else _joined(self.graph, [one, other])
+                frame.names[name] = one if other is None else joined(self.graph, [one, other])
 
     def _loop(self, statement: Loop, frame: Frame) -> None:
         """Evaluate the body once, with every name that it carries from turn to turn not known."""
@@ -275,26 +285,3 @@ class Evaluation:
             turns = tensor_names((initial, frame.names[name]))
             self.graph.producers[value.name] = Operation(op="where", inputs=turns)
             frame.names[name] = value
-
-
-def _joined(graph: Graph, values: Iterable[Value]) -> Value:
-    """Return what is known about a value that is one of several."""
-    different: list[Value] = []
-    for value in values:
-        if not isinstance(value, Uninitialised) and value not in different:
-            different.append(value)
-    if not different:
-        return Uninitialised()
-    if len(different) == 1:
-        return different[0]
-    if all(isinstance(value, Constant) for value in different):
-        constants = [value for value in different if isinstance(value, Constant)]
-        if len({(type(value.value), value.value) for value in constants}) == 1:
-            return Constant(constants[0].value, NO_FLAGS.union(*(value.flags for value in constants)))
-    if all(isinstance(value, Module) for value in different):
-        return Choice(tuple(value for value in different if isinstance(value, Module)))
-    sequences = [value for value in different if isinstance(value, Sequence)]
-    if len(sequences) == len(different) and len({len(value.items) for value in sequences}) == 1:
-        columns = zip(*(value.items for value in sequences), strict=True)
-        return sequence_of(tuple(_joined(graph, items) for items in columns))
-    return graph.joined(tuple(different))

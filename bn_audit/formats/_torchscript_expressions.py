@@ -96,7 +96,7 @@ def evaluate(node: ast.expr, frame: Frame, host: Host) -> Value:
         return _negated(node, frame, host)
     if isinstance(node, ast.Subscript):
         return _subscript(node, frame, host)
-    return host.graph.joined(tuple(evaluate(child, frame, host) for child in _operands(node)))
+    return host.graph.one_of(tuple(evaluate(child, frame, host) for child in _operands(node)))
 
 
 def dotted(node: ast.expr) -> str | None:
@@ -134,7 +134,7 @@ def _negated(node: ast.UnaryOp, frame: Frame, host: Host) -> Value:
     value = evaluate(node.operand, frame, host)
     if isinstance(node.op, ast.USub) and isinstance(value, Constant) and isinstance(value.value, int | float):
         return Constant(-value.value, value.flags)
-    return host.graph.joined((value,))
+    return host.graph.one_of((value,))
 
 
 def _root(text: str | None, frame: Frame) -> str:
@@ -158,7 +158,7 @@ def _attribute_of(value: Value, name: str, host: Host) -> Value:
     if isinstance(value, Module):
         return host.attribute(value, name)
     if isinstance(value, Choice):
-        return host.graph.joined(tuple(host.attribute(module, name) for module in value.modules))
+        return host.graph.one_of(tuple(host.attribute(module, name) for module in value.modules))
     return host.graph.computed(f"attribute {name}", (value,))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from bn_audit.flow.origin import Operation
@@ -17,7 +17,20 @@ from bn_audit.formats._torchscript_operators import (
     NormSignature,
 )
 from bn_audit.formats._torchscript_shapes import Shape, output_shape
-from bn_audit.formats._torchscript_values import Constant, Slot, Tensor, Value, integers, tensor_names
+from bn_audit.formats._torchscript_values import (
+    NO_FLAGS,
+    Choice,
+    Constant,
+    Module,
+    Sequence,
+    Slot,
+    Tensor,
+    Uninitialised,
+    Value,
+    integers,
+    sequence_of,
+    tensor_names,
+)
 from bn_audit.subject.subject import RandomCall
 
 NOTHING = Constant(None)
@@ -123,7 +136,7 @@ class Graph:
         self.sources.add(value.name)
         return value
 
-    def joined(self, values: tuple[Value, ...]) -> Tensor:
+    def one_of(self, values: tuple[Value, ...]) -> Tensor:
         """Return a value that is one of several."""
         return self.computed("where", values)
 
@@ -223,3 +236,26 @@ def _number(value: Value) -> float | None:
 
 def _truth(value: Value) -> bool | None:
     return value.value if isinstance(value, Constant) and isinstance(value.value, bool) else None
+
+
+def joined(graph: Graph, values: Iterable[Value]) -> Value:
+    """Return what is known about a value that is one of several."""
+    different: list[Value] = []
+    for value in values:
+        if not isinstance(value, Uninitialised) and value not in different:
+            different.append(value)
+    if not different:
+        return Uninitialised()
+    if len(different) == 1:
+        return different[0]
+    if all(isinstance(value, Constant) for value in different):
+        constants = [value for value in different if isinstance(value, Constant)]
+        if len({(type(value.value), value.value) for value in constants}) == 1:
+            return Constant(constants[0].value, NO_FLAGS.union(*(value.flags for value in constants)))
+    if all(isinstance(value, Module) for value in different):
+        return Choice(tuple(value for value in different if isinstance(value, Module)))
+    sequences = [value for value in different if isinstance(value, Sequence)]
+    if len(sequences) == len(different) and len({len(value.items) for value in sequences}) == 1:
+        columns = zip(*(value.items for value in sequences), strict=True)
+        return sequence_of(tuple(joined(graph, items) for items in columns))
+    return graph.one_of(tuple(different))

@@ -20,6 +20,12 @@ from bn_audit.errors import LimitExceededError
 MAX_BLOCK_DEPTH = 80
 """Cap on nested blocks; early returns nest one block each, and the deepest model seen has 11."""
 
+MAX_LINE = 256 << 10
+"""Longest statement that is parsed, in characters: syntax trees take up to 300 bytes for each."""
+
+CACHED_LENGTH = 200
+"""Longest statement whose syntax tree is kept: the short ones recur in every layer."""
+
 _INDENT = 2
 _FOR = re.compile(r"for (\w+) in range\((.*)\):$")
 _WITH = re.compile(r"with (.*?)(?: as (\w+))?:$")
@@ -91,9 +97,19 @@ def blocks(lines: Sequence[str], *, source: str) -> Block:
     return block
 
 
-@lru_cache(maxsize=4096)
 def parsed(text: str) -> ast.stmt | None:
-    """Return the syntax tree of one statement; None where it is none that Python can parse."""
+    """Return the syntax tree of one statement; None where it is none that Python can parse, or is absurdly long."""
+    if len(text) <= CACHED_LENGTH:
+        return _parsed_short(text)
+    return _parsed(text) if len(text) <= MAX_LINE else None
+
+
+@lru_cache(maxsize=2048)
+def _parsed_short(text: str) -> ast.stmt | None:
+    return _parsed(text)
+
+
+def _parsed(text: str) -> ast.stmt | None:
     tree = _parse(text)
     if tree is None and _KEYWORD_ATTRIBUTE.search(text):
         # TorchScript allows attributes such as ``class`` and ``lambda``, the keys of a ModuleDict.

@@ -130,6 +130,7 @@ ABSURD: dict[str, Callable[[], str]] = {
     "header of nonsense": lambda: "class Net(Module):\n  def forward(1, 2) -> Tensor:\n    return x\n",
     "no arguments": lambda: "class Net(Module):\n  def forward() -> Tensor:\n    return x\n",
     "varargs": lambda: "class Net(Module):\n  def forward(*a, **b) -> Tensor:\n    return a\n",
+    "long lines": lambda: forward(*[f"y{i} = x" + "()" * 120_000 for i in range(60)], "return torch.dropout(x, 1, y0)"),
     "brackets": lambda: forward("y = " + "(" * DEEP + "x" + ")" * DEEP, "return y"),
     "minus signs": lambda: forward("y = " + "-" * DEEP + "1", "return y"),
     "attributes": lambda: forward("y = x" + ".a" * DEEP, "return y"),
