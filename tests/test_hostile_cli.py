@@ -174,6 +174,12 @@ def _modules(count: int, *, listed: bool) -> bytes:
     return b"".join(parts) + b"."
 
 
+def _wrappers(count: int) -> bytes:
+    """Compiled modules that wrap each other."""
+    layer = b"q\x010h\x00h\x01\x85R"
+    return b"\x80\x02ctorch._dynamo.eval_frame\nOptimizedModule\nq\x000N" + layer * count + b"."
+
+
 BOMBS: dict[str, Callable[[], bytes]] = {
     "memo-index": lambda: b"\x80\x02]r\xff\xff\xff\x7f.",
     "get-unknown": lambda: b"\x80\x02j\xff\xff\xff\x7f.",
@@ -187,11 +193,12 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "nested-tuples": lambda: b"\x80\x02)" + b"\x85" * 500_000 + b".",
     "nested-dicts": lambda: b"\x80\x02" + b"}K\x01" * 200_000 + b"N" + b"s" * 200_000 + b".",
     "nested-calls": lambda: b"\x80\x02cos\nsystem\n" + b")R" * 300_000 + b".",
+    "nested-wrappers": lambda: _wrappers(30_000),
     "marks": lambda: b"\x80\x02" + b"(" * 3_000_000 + b".",
     "duplicates": lambda: b"\x80\x02}" + b"2" * 5_000_000 + b".",
     "long-paths": _long_paths,
-    "module-chain": lambda: _modules(100_000, listed=False),
-    "module-chain-listed": lambda: _modules(100_000, listed=True),
+    "module-chain": lambda: _modules(30_000, listed=False),
+    "module-chain-listed": lambda: _modules(30_000, listed=True),
     "doubling": lambda: _doubling(60),
     "doubling-tuples": lambda: b"\x80\x02)" + b"q\x00h\x00\x86" * 80 + b".",
     "cycle": _cycle,

@@ -16,6 +16,8 @@ MAX_VALUES = 2_000_000
 _OPTIMIZER_KEY = re.compile(r"(?:^|_)(?:optim|optimizer|optimizers|opt|adam|sgd)(?:$|_|s$)", re.IGNORECASE)
 _WEIGHT_LEAF = re.compile(r"(?:^|[._])(?:weight|bias|gamma|beta|running_mean|running_var|moving_mean|moving_var)$")
 
+_COMPILED = "torch._dynamo.eval_frame.OptimizedModule"
+
 IsTensor = Callable[[object], bool]
 
 
@@ -118,13 +120,19 @@ def inner_values(value: object) -> Iterator[tuple[object, object]]:
 def _states(value: Instance) -> Iterator[dict[object, object]]:
     """Yield the dicts that could be the ``__dict__`` of an object.
 
-    A (dict, slots) pair comes from objects with slots; ``torch.fx.GraphModule`` passes its ``__dict__`` as an argument.
+    A (dict, slots) pair comes from objects with slots; ``torch.fx.GraphModule`` passes its ``__dict__`` as an argument,
+    and what ``torch.compile`` returns passes the module that it wraps (``OptimizedModule.__reduce__``, torch 2.13).
     """
     if value.state is not ABSENT:
         states = value.state if isinstance(value.state, tuple) else (value.state,)
         yield from (state for state in states if isinstance(state, dict))
     if value.type_name.startswith("torch.fx."):
         yield from (argument for argument in value.args if isinstance(argument, dict))
+    if value.type_name == _COMPILED and value.args:
+        wrapped = value.args[0]
+        state = wrapped.state if isinstance(wrapped, Instance) else None
+        training = state.get("training") if isinstance(state, dict) else None
+        yield {"training": training, "_parameters": {}, "_buffers": {}, "_modules": {"_orig_mod": wrapped}}
 
 
 def _inner(route: str, value: object) -> tuple[list[tuple[str, object]], bool]:
