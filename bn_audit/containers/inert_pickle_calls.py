@@ -17,8 +17,10 @@ INSTANCE_COST = 400
 
 
 def call(machine: Machine, function: object, args: object) -> object:
-    """Return what REDUCE leaves: the value of a known harmless constructor, else an `Instance`."""
-    machine.charge(INSTANCE_COST)
+    """Return what REDUCE leaves: the value of a known harmless constructor, else an `Instance`.
+
+    The caller charges `INSTANCE_COST` for it.
+    """
     if type(args) is not tuple:
         return Instance(function, (args,))
     maker = machine.makers.get(id(function))

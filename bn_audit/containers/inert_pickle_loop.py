@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from itertools import repeat
 
-from bn_audit.containers.inert_pickle_calls import append, assign, build, call, create
+from bn_audit.containers.inert_pickle_calls import INSTANCE_COST, append, assign, build, call, create
 from bn_audit.containers.inert_pickle_machine import LONG_VALUE, Machine
 from bn_audit.containers.inert_pickle_opcodes import OPCODES
 from bn_audit.containers.inert_pickle_operands import Short, decode_text, long_text
@@ -69,6 +69,7 @@ def run(machine: Machine, data: bytes, pos: int) -> tuple[object, int]:
                     else:
                         machine.remember(index, stack[-1])
                 elif code == 0x52:  # REDUCE
+                    cost += INSTANCE_COST
                     args = pop()
                     stack[-1] = call(machine, stack[-1], args)
                 elif code == 0x29:  # EMPTY_TUPLE

@@ -38,7 +38,7 @@ class PickleLimits:
     memory: int = 512 << 20
     depth: int = 4_000_000
     integer_bytes: int = 1024
-    seconds: float = 60.0
+    seconds: float = 30.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

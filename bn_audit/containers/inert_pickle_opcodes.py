@@ -12,7 +12,7 @@ from __future__ import annotations
 import struct
 
 from bn_audit.containers.inert_pickle_binary import BINARY_OPCODES
-from bn_audit.containers.inert_pickle_calls import append, assign, call, create
+from bn_audit.containers.inert_pickle_calls import INSTANCE_COST, append, assign, call, create
 from bn_audit.containers.inert_pickle_machine import Machine, Opcode
 from bn_audit.containers.inert_pickle_text import TEXT_OPCODES
 
@@ -88,6 +88,7 @@ def _obj(machine: Machine, _data: bytes, pos: int) -> int:
     values = machine.pop_mark()
     if not values:
         raise machine.malformed("an object has no class")
+    machine.charge(INSTANCE_COST)
     machine.stack.append(call(machine, values[0], tuple(values[1:])))
     return pos
 

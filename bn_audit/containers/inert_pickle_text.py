@@ -12,7 +12,7 @@ from __future__ import annotations
 import codecs
 
 from bn_audit.containers.inert import Global
-from bn_audit.containers.inert_pickle_calls import call
+from bn_audit.containers.inert_pickle_calls import INSTANCE_COST, call
 from bn_audit.containers.inert_pickle_machine import Machine, Opcode
 from bn_audit.containers.inert_pickle_operands import decode_python2, decode_text, read_line, read_number
 
@@ -78,6 +78,7 @@ def _global(machine: Machine, data: bytes, pos: int) -> int:
 
 def _inst(machine: Machine, data: bytes, pos: int) -> int:
     name, pos = _global_name(machine, data, pos)
+    machine.charge(INSTANCE_COST)
     machine.stack.append(call(machine, name, tuple(machine.pop_mark())))
     return pos
 
