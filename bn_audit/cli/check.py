@@ -103,6 +103,8 @@ def _reporter_named(name: str) -> Reporter:
 def _reporter_for(path: Path) -> Reporter:
     from bn_audit import plugins
 
+    if not path.parent.is_dir():
+        raise UsageError(f"--output {path}: there is no folder {path.parent}: create it first")
     for reporter in plugins.reporters():
         if path.suffix.lower() in reporter.suffixes:
             return reporter
