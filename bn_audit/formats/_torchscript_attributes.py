@@ -39,8 +39,10 @@ class Attributes:
 
     def value(self, module: Module, name: str) -> Value:
         """Return an attribute of a module or object; a value that is not known where it has none of that name."""
-        if name in module.assigned:
-            return module.assigned[name]
+        assigned = module.assigned.get(name)
+        if assigned is not None:
+            # What a module holds outlives the call: an earlier call, or another turn, may have set another value.
+            return self._graph.unknown() if module.state and isinstance(assigned, Constant) else assigned
         key = (module.path, name)
         value = self._values.get(key)
         if value is None or not module.state:
@@ -65,6 +67,8 @@ class Attributes:
         if held is _MISSING:
             return self._graph.unknown()
         if held is None or isinstance(held, bool | int | float | str):
+            if self._is_reassigned(module.path, name):
+                return self._graph.unknown()
             return Constant(held, frozenset((module.path,)) if name == "training" else NO_FLAGS)
         child = self._tree.module_of(held)
         if child is not None:
@@ -74,6 +78,10 @@ class Attributes:
         if isinstance(held, list | tuple) and all(isinstance(item, bool | int | float) for item in held):
             return sequence_of(tuple(Constant(item) for item in held))
         return self._graph.stored(Slot(module.path, name), self._shape(module.path, name))
+
+    def _is_reassigned(self, path: str, name: str) -> bool:
+        found = self._tree.modules.get(path)
+        return found is not None and found.code is not None and f".{name} = " in found.code.text
 
     def _shape(self, path: str, name: str) -> tuple[int, ...] | None:
         found = self._tree.modules.get(path)

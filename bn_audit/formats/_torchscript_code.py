@@ -138,14 +138,17 @@ class CodeLibrary:
         return found.classes.get(name) if found else None
 
     def function(self, qualified: str) -> FunctionCode | None:
-        """Return a function by its qualified name; None where the archive holds no code for it.
+        """Return a function, or a method, by its qualified name; None where the archive holds no code for it.
 
         Raises:
             ArtifactError: its file is damaged or too large.
         """
         module, _, name = qualified.rpartition(".")
         found = self._file(module)
-        return found.functions.get(name) if found else None
+        if found is not None and name in found.functions:
+            return found.functions[name]
+        owner = self.class_code(module)
+        return owner.methods.get(name) if owner else None
 
     def is_interesting(self, qualified: str, depth: int = 0) -> bool:
         """Return whether a class or function, or a function that it refers to, can normalise or draw random numbers."""

@@ -84,6 +84,7 @@ class Evaluation:
         """
         root = self._attributes.module(self._tree.root)
         self.reached.add("")
+        self.own_methods.add(method.name)
         arguments = tuple(self.graph.argument(name) for name, _default in method.parameters[1:])
         try:
             self._invoke(method, (root, *arguments), Frame({}, "", "", True))
@@ -113,6 +114,9 @@ class Evaluation:
     def function(self, qualified: str, arguments: tuple[Value, ...], frame: Frame) -> Value:
         """Return the result of a function; one that cannot normalise is not followed."""
         function = self._code.function(qualified)
+        owner = arguments[0] if arguments else None
+        if function is not None and isinstance(owner, Module) and qualified == f"{owner.class_name}.{function.name}":
+            return self.method(owner, function.name, arguments[1:], frame)
         if function is None:
             is_tuple = self._code.class_code(qualified) is not None
             return sequence_of(arguments) if is_tuple else self.graph.computed("call", arguments)

@@ -150,9 +150,12 @@ def _follow(code: CodeLibrary, tree: ModuleTree, constants: TorchFile) -> tuple[
 
 
 def _entries(root: TreeModule) -> tuple[FunctionCode, ...]:
-    """Return ``forward``; every method of a model that has none."""
-    methods = root.code.methods if root.code else {}
-    return (methods[ENTRY],) if ENTRY in methods else tuple(methods.values())
+    """Return ``forward`` and the hooks that run with it; every method of a model that has none."""
+    if root.code is None or ENTRY not in root.code.methods:
+        return tuple(root.code.methods.values()) if root.code else ()
+    declared = root.code.declared
+    names = (*declared.get("forward_pre_hooks", ()), ENTRY, *declared.get("forward_hooks", ()))
+    return tuple(root.code.methods[name] for name in names if name in root.code.methods)
 
 
 def _needs_detail(call: NormCall, inputs: Inputs) -> bool:
@@ -167,11 +170,9 @@ def _follow_exported(
 ) -> tuple[tuple[str, Evaluation], ...]:
     """Evaluate the methods of the root that ``forward`` does not call: a caller may."""
     methods = tree.root.code.methods if tree.root.code else {}
-    if ENTRY not in methods:
-        return ()
     found = []
     for name, method in methods.items():
-        if name != ENTRY and name not in run.own_methods and not name.startswith("__"):
+        if name not in run.own_methods and not name.startswith("__"):
             other = Evaluation(code, tree, constants, detailed=False)
             other.run(method)
             found.append((name, other))
