@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bn_audit import plugins, policy
-from bn_audit.containers.source import Source
-from bn_audit.containers.target import FactoryTarget, FileTarget, ModuleTarget, Target
+from bn_audit.containers.target import FileTarget
 from bn_audit.errors import (
-    AmbiguousFormatError,
     ArtifactError,
     BnAuditError,
     MissingTargetError,
@@ -22,10 +20,11 @@ from bn_audit.errors import (
     UsageError,
 )
 from bn_audit.expansion import Candidate, expand, is_factory
-from bn_audit.interfaces import Format, Rule
+from bn_audit.interfaces import Rule
+from bn_audit.opening import format_of, opened_target
 from bn_audit.subject.finding import Finding, Intent, Severity
 from bn_audit.subject.report import Audit, Failed, Report, Skipped
-from bn_audit.subject.subject import FACT_REASONS, Facts, Form, Subject
+from bn_audit.subject.subject import FACT_REASONS, Facts, Subject
 
 Progress = Callable[[int, int, str], None]
 """Called with (finished, total, name of the last source)."""
@@ -126,14 +125,14 @@ def read_subject(target: object, weights: str | None = None) -> Iterator[Subject
     Raises:
         ArtifactError: the target is missing, unreadable or holds no model.
     """
-    with _opened(target, weights) as opened:
-        yield _format_of(opened).read(opened)
+    with opened_target(target, weights) as opened:
+        yield format_of(opened).read(opened)
 
 
 def _check(target: object, options: Options) -> Report:
     rules = policy.select_rules(plugins.rules(), options.select, options.ignore)
-    with _opened(target, options.weights) as opened:
-        subject = _format_of(opened).read(opened)
+    with opened_target(target, options.weights) as opened:
+        subject = format_of(opened).read(opened)
         findings, skipped, failed = _apply(rules, subject)
         source = opened.source if isinstance(opened, FileTarget) else None
         return Report(
@@ -179,60 +178,6 @@ def _fault(stage: str, error: Exception) -> Failed:
         error=f"internal error, please report it: {type(error).__name__}: {error}",
         traceback="".join(traceback.format_exception(error)),
     )
-
-
-@contextmanager
-def _opened(target: object, weights: str | None) -> Iterator[Target]:
-    if weights is not None:
-        with _opened(weights, None) as opened_weights:
-            subject = _format_of(opened_weights).read(opened_weights)
-            if not any(model.form is Form.STATE_DICT for model in subject.models):
-                raise UsageError(
-                    f"{weights}: holds no state dict: --weights takes the file that load_state_dict() reads"
-                )
-            yield _live_target(target, subject)
-        return
-    if isinstance(target, str) and is_factory(target):
-        yield FactoryTarget(spec=target)
-    elif isinstance(target, str | Path):
-        path = Path(target)
-        if path.is_dir():
-            raise UsageError(f"{target}: a directory: name one file, or audit it with 'bn-audit check {target}'")
-        with Source(path, str(target)) as source:
-            yield FileTarget(source)
-    else:
-        yield ModuleTarget(module=target)
-
-
-def _live_target(target: object, weights: Subject) -> Target:
-    if isinstance(target, str) and is_factory(target):
-        return FactoryTarget(spec=target, weights=weights)
-    if isinstance(target, str | Path):
-        raise UsageError(f"{target}: weights are loaded into a factory's model or a live module, not into a file")
-    return ModuleTarget(module=target, weights=weights)
-
-
-def _format_of(target: Target) -> Format:
-    """Return the one format that accepts the target.
-
-    Raises:
-        UnknownFormatError, UnsupportedFormatError, AmbiguousFormatError: none does, or two do.
-    """
-    matches = [item for item in plugins.formats() if item.sniff(target)]
-    if len(matches) == 1:
-        return matches[0]
-    if matches:
-        names = " and ".join(item.name for item in matches)
-        raise AmbiguousFormatError(f"{target.name}: is {names} at once: a file of two formats is not audited")
-    if isinstance(target, FileTarget):
-        from bn_audit.containers.foreign import identify
-
-        foreign = identify(target)
-        if foreign is not None:
-            kind = UnsupportedFormatError if foreign.is_artifact else UnknownFormatError
-            raise kind(f"{target.name}: this is {foreign.name}: {foreign.advice}")
-    known = ", ".join(item.name for item in plugins.formats())
-    raise UnknownFormatError(f"{target.name}: not a model file of a format known here ({known})")
 
 
 def _reports(

@@ -14,7 +14,10 @@ from bn_audit.containers.source import Source
 from bn_audit.errors import ArtifactError, NoModelError, UnsupportedFormatError
 
 ARTIFACT_SUFFIXES = frozenset(
-    ".pt .pth .pt2 .ptl .ckpt .bin .pkl .pickle .safetensors .onnx .th .tar .model".split()
+    (
+        *(".pt", ".pth", ".pt2", ".ptl", ".ckpt", ".bin", ".pkl"),
+        *(".pickle", ".safetensors", ".onnx", ".th", ".tar", ".model"),
+    )
 )
 """Suffixes that model files of the formats known here bear; what is inside decides all the same."""
 
@@ -22,7 +25,10 @@ MUST_READ_SUFFIXES = frozenset({".pt", ".pth", ".pt2", ".ptl", ".ckpt", ".safete
 """Suffixes that promise a model: in a directory such a file that cannot be read is a failure, not a passer-by."""
 
 FOREIGN_SUFFIXES = frozenset(
-    ".distcp .keras .h5 .hdf5 .pb .tflite .mlmodel .engine .plan .gguf .npz .mpk .bpk".split()
+    (
+        *(".distcp", ".keras", ".h5", ".hdf5", ".pb", ".tflite", ".mlmodel"),
+        *(".engine", ".plan", ".gguf", ".npz", ".mpk", ".bpk"),
+    )
 )
 """Suffixes of formats that are named, though not read."""
 

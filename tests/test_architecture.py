@@ -18,7 +18,7 @@ ROOT = Path(bn_audit.__file__).parent
 LAYERS = (
     {"__main__"},
     {"cli"},
-    {"__init__", "audit", "expansion", "inspection", "live", "repair"},
+    {"__init__", "audit", "opening", "expansion", "inspection", "live", "repair"},
     {"policy", "settings", "plugins", "formats", "rules", "runners", "experiments", "reporters"},
     {"interfaces"},
     {"recognition"},
@@ -30,6 +30,8 @@ LAYERS = (
 
 SAME_LAYER = {
     ("audit", "expansion"),
+    ("audit", "opening"),
+    ("opening", "expansion"),
     ("__init__", "audit"),
     ("plugins", "formats"),
     ("plugins", "rules"),
@@ -54,7 +56,7 @@ PLUGINS = {
 }
 
 HEAVY = {"torch", "onnx", "onnxruntime"}
-NUMPY_AT_THE_TOP = {"alignment", "experiments", "runners", "live"}
+NUMPY_AT_THE_TOP = {"flow", "alignment", "experiments", "runners", "live"}
 """Packages that the static check never loads."""
 
 BANNED_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "base", "core", "manager", "tools"}
