@@ -14,7 +14,7 @@ from bn_audit.subject.norm import InputOrigin
 MAX_HOPS = 4096
 """Cap on the calls between a tensor argument and its buffer: one for each call of a layer, and some views."""
 
-MAX_CASTS = 32
+MAX_CASTS = 8
 """Cap on the casts and copies between a layer and the one before it."""
 
 _SAME_TENSOR = CASTS | {"repeat", "expand", "view", "reshape", "_unsafe_view", "copy", "copy_", "add_", "mul_"}

@@ -154,20 +154,25 @@ def test_walks_share_what_they_found_and_hostile_graphs_end_in_time():
     assert time.perf_counter() - started < 20
 
 
-def _text(size: int, batch: int) -> int | str:
-    """Sizes as a graph with a dynamic batch records them: what the batch enters is symbolic."""
-    return f"{size // batch}*s0" if batch > 1 and size % batch == 0 else size
+PRIME = 7
+"""A batch that divides no other size, so that a size of which it is a factor can only come from it."""
+
+
+def _recorded(shape: torch.Size, batch: int) -> tuple[int | str, ...]:
+    """Return sizes as a graph records them; with the prime batch as one with a dynamic batch does."""
+    return tuple(f"{size // PRIME}*s0" if batch == PRIME and size % PRIME == 0 else size for size in shape)
 
 
 @st.composite
 def reordered_ids(draw):
-    """A tensor of sample numbers after a few reshapes, with the graph that records them; the batch is 7, a prime."""
-    shape = (7, draw(st.sampled_from([2, 3])), draw(st.sampled_from([2, 4])), 2)
-    ids = torch.arange(7).view(7, 1, 1, 1).expand(shape).contiguous()
-    producers = {"x": op("placeholder", shape=tuple(_text(size, 7) for size in shape))}
+    """A tensor of sample numbers after a few reshapes, with the graph that records them."""
+    batch = draw(st.sampled_from([PRIME, 2, 6]))
+    shape = (batch, draw(st.sampled_from([2, 3])), draw(st.sampled_from([2, 4])), 2)
+    ids = torch.arange(batch).view(batch, 1, 1, 1).expand(shape).contiguous()
+    producers = {"x": op("placeholder", shape=_recorded(ids.shape, batch))}
     name = "x"
-    for step in range(draw(st.integers(1, 4))):
-        kind = draw(st.sampled_from(["view", "permute", "unsqueeze", "squeeze", "transpose"]))
+    for step in range(draw(st.integers(1, 5))):
+        kind = draw(st.sampled_from(["view", "view", "permute", "unsqueeze", "squeeze", "transpose"]))
         if kind == "view":
             sizes, left = [], ids.numel()
             for _ in range(draw(st.integers(1, 3))):
@@ -186,8 +191,7 @@ def reordered_ids(draw):
         else:
             integers = tuple(draw(st.lists(st.integers(-ids.dim(), ids.dim() - 1), min_size=2, max_size=2)))
             ids = ids.transpose(*integers)
-        recorded = tuple(_text(size, 7) for size in ids.shape)
-        producers[f"v{step}"] = op(kind, name, integers=integers, shape=recorded)
+        producers[f"v{step}"] = op(kind, name, integers=integers, shape=_recorded(ids.shape, batch))
         name = f"v{step}"
     return ids, producers, name
 
