@@ -163,10 +163,16 @@ def _long_paths() -> bytes:
     return b"\x80\x02}X" + struct.pack("<I", len(key)) + key + b"q\x00" + b"}h\x00" * 3000 + b"N" + b"s" * 3001 + b"."
 
 
+_MODULE_START = (
+    b"\x80\x02]ctorch.nn.modules.container\nSequential\nq\x00X\x05\x00\x00\x00innerq\x01"
+    b"X\x08\x00\x00\x00_modulesq\x02X\x0b\x00\x00\x00_parametersq\x03" + b"0" * 4
+)
+"""A list to append to, and in the memo: 0 a module class, 1 the name of a child, 2 and 3 the keys of the registry."""
+
+
 def _modules(count: int, *, listed: bool) -> bytes:
     """A chain of modules, each the child of the next; with `listed`, a list refers to every one of them."""
-    parts = [b"\x80\x02]ctorch.nn.modules.container\nSequential\nq\x00X\x05\x00\x00\x00inner", b"q\x01"]
-    parts.append(b"X\x08\x00\x00\x00_modulesq\x02X\x0b\x00\x00\x00_parametersq\x03" + b"0" * 4)
+    parts = [_MODULE_START]
     for index in range(count):
         child = b"h\x01j" + struct.pack("<I", 10 + index - 1) + b"s" if index else b""
         parts.append(b"h\x00)\x81}(h\x03}h\x02}" + child + b"ub")
@@ -178,6 +184,15 @@ def _wrappers(count: int) -> bytes:
     """Compiled modules that wrap each other."""
     layer = b"q\x010h\x00h\x01\x85R"
     return b"\x80\x02ctorch._dynamo.eval_frame\nOptimizedModule\nq\x000N" + layer * count + b"."
+
+
+def _shared_tree(models: int, modules: int) -> bytes:
+    """A list of models, every one with the same child of many modules."""
+    parts = [_MODULE_START, b"h\x00)\x81}(h\x03}h\x02}("]
+    parts += [b"X\x06\x00\x00\x00%06d" % index + b"h\x00)\x81}(h\x03}h\x02}ub" for index in range(modules)]
+    parts.append(b"uubq\x040")
+    parts += [b"h\x00)\x81}(h\x03}h\x02}h\x01h\x04suba"] * models
+    return b"".join(parts) + b"."
 
 
 BOMBS: dict[str, Callable[[], bytes]] = {
@@ -199,6 +214,7 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "long-paths": _long_paths,
     "module-chain": lambda: _modules(30_000, listed=False),
     "module-chain-listed": lambda: _modules(30_000, listed=True),
+    "shared-tree": lambda: _shared_tree(3000, 3000),
     "doubling": lambda: _doubling(60),
     "doubling-tuples": lambda: b"\x80\x02)" + b"q\x00h\x00\x86" * 80 + b".",
     "cycle": _cycle,

@@ -66,6 +66,10 @@ class TorchFile:
         """
         return self._reader.tensor(value, name)
 
+    def is_tensor(self, value: object) -> bool:
+        """Return whether `value` stands for a tensor; `tensor` may still find it impossible."""
+        return self._reader.recognises(value)
+
 
 def read_torch_file(source: Source, archive: Archive | None) -> TorchFile:
     """Return the content of a file written by ``torch.save`` or ``pickle.dump``; nothing in it is run.

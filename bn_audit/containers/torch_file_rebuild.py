@@ -56,6 +56,15 @@ class TensorReader:
             raise corrupt_tensor(name, f"{value.type_name} has {len(value.args)} arguments")
         return function(self, value, name, depth)
 
+    def recognises(self, value: object) -> bool:
+        """Return whether `value` stands for a tensor, possible or not; much cheaper than `tensor`."""
+        if type(value) is not Instance or type(value.constructor) is not Global:
+            return False
+        rebuild = _REBUILDERS.get((value.constructor.module, value.constructor.name))
+        if rebuild is None or rebuild[1] is _subclass:
+            return self.tensor(value, "") is not None
+        return True
+
     def inner(self, value: object, name: str, depth: int) -> StoredTensor:
         """Return the tensor within another one; raise a MalformedFileError where there is none."""
         found = self.tensor(value, name, depth + 1)

@@ -69,8 +69,9 @@ def read_sizes(value: object, name: str) -> tuple[int, ...]:
     if len(value) > MAX_DIMENSIONS:  # type: ignore[arg-type]
         raise corrupt_tensor(name, f"it has {len(value)} dimensions")  # type: ignore[arg-type]
     sizes: tuple[int, ...] = tuple(value)  # type: ignore[arg-type]
-    if any(type(size) is not int or not 0 <= size < 1 << 62 for size in sizes):
-        raise corrupt_tensor(name, "its shape or strides are no sizes")
+    for size in sizes:
+        if type(size) is not int or not 0 <= size < 1 << 62:
+            raise corrupt_tensor(name, "its shape or strides are no sizes")
     return sizes
 
 

@@ -9,7 +9,8 @@ checkpoints as transformers writes them (``pytorch_model.bin.index.json``).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from bn_audit.containers.inert import InertDict
@@ -17,7 +18,7 @@ from bn_audit.containers.shards import ShardIndex
 from bn_audit.containers.source import Source
 from bn_audit.containers.target import FileTarget, Target
 from bn_audit.containers.torch_file import StoredTensor, TorchFile, looks_like_torch_file, read_torch_file
-from bn_audit.errors import MalformedFileError, NoModelError, UnsupportedFormatError
+from bn_audit.errors import LimitExceededError, MalformedFileError, NoModelError, UnsupportedFormatError
 from bn_audit.formats._checkpoint_modules import Hold, module_access
 from bn_audit.formats._checkpoint_search import Found, find_models
 from bn_audit.interfaces import Format
@@ -30,6 +31,9 @@ from bn_audit.subject.subject import Facts, Form, Model, OrphanTensors, Subject
 from bn_audit.subject.tensor import TensorRef
 
 NAME = "torch-checkpoint"
+
+MAX_ENTRIES = 200_000
+"""Cap on the modules and tensors of all models of a file; DeepSeek-V3 has some 60 000 modules and 90 000 tensors."""
 
 _MODULE_FACTS = Facts.MODES | Facts.REGISTRY | Facts.SETTINGS | Facts.GRADIENTS
 
@@ -84,21 +88,47 @@ class _Parts:
     orphans: list[OrphanTensors] = field(default_factory=list)
     has_optimizer_state: bool = False
     has_values: bool = True
+    entries: int = 0
+
+    def count(self, entries: int) -> None:
+        """Add to the modules and tensors read so far.
+
+        Raises:
+            LimitExceededError: they are absurdly many. Models may share their parts: a small file can hold a thousand
+                models of a thousand modules each.
+        """
+        self.entries += entries
+        if self.entries > MAX_ENTRIES:
+            raise LimitExceededError(f"its models have more than {MAX_ENTRIES} modules and tensors together: not read")
 
 
 def _read_file(target: FileTarget, parts: _Parts) -> None:
     file = read_torch_file(target.source, target.archive)
-    found = _search(file, target.name)
-    hold = _holder(file, parts)
-    access = module_access(hold)
-    for route, root in found.modules:
-        model, norms = read_tree(root, route=route, access=access, registered=found.registered)
-        parts.models.append(model)
-        parts.norms.extend(norms)
-    for route, mapping in found.state_dicts:
-        tensors = _tensors_of(mapping, hold)
-        _add_state_dict(parts, tensors, route=route, versions=_versions(mapping))
+    with _naming(target.name):
+        found = _search(file, target.name)
+        hold = _holder(file, parts)
+        access = module_access(hold)
+        for route, root in found.modules:
+            model, norms = read_tree(root, route=route, access=access, registered=found.registered)
+            parts.count(len(model.modules) + len(model.tensors))
+            parts.models.append(model)
+            parts.norms.extend(norms)
+        for route, mapping in found.state_dicts:
+            parts.count(len(mapping))
+            tensors = _tensors_of(mapping, hold)
+            _add_state_dict(parts, tensors, route=route, versions=_versions(mapping))
     parts.has_optimizer_state = found.has_optimizer_state
+
+
+@contextmanager
+def _naming(file_name: str) -> Iterator[None]:
+    """Put the name of the file before the message of a limit that was found where the file is not known."""
+    try:
+        yield
+    except LimitExceededError as error:
+        if str(error).startswith(file_name):
+            raise
+        raise LimitExceededError(f"{file_name}: {error}") from error
 
 
 def _read_shards(target: FileTarget, index: ShardIndex, parts: _Parts) -> None:
@@ -124,13 +154,13 @@ def _tensors_of_shard(source: Source, parts: _Parts) -> dict[str, TensorRef]:
 
 
 def _search(file: TorchFile, name: str) -> Found:
-    found = find_models(file.root, lambda value: file.tensor(value, "") is not None)
+    found = find_models(file.root, file.is_tensor)
     if isinstance(file.root, dict):
         for key, reason in _SHARDED_STATES.items():
             if key in file.root:
                 raise UnsupportedFormatError(f"{name}: this is {reason}")
     if not found.modules and not found.state_dicts:
-        if file.tensor(file.root, "") is not None:
+        if file.is_tensor(file.root):
             holds = "a single tensor"
         elif found.has_optimizer_state:
             holds = "optimizer state"
