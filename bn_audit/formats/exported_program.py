@@ -125,7 +125,7 @@ def _part(
     model = Model(
         route=route,
         form=Form.GRAPH,
-        type_name=program.modules.types.get(""),
+        type_name=_root_type(program),
         mode=_mode(norms),
         modules=program.modules.nodes(),
         tensors=tuple(tensor.ref for tensor in weights.values()),
@@ -137,6 +137,12 @@ def _part(
         random_calls=tuple(random_calls(program, route)),
         opaque=tuple(call.node for call in program.calls if call.op in _OPAQUE_CALLS),
     )
+
+
+def _root_type(program: Program) -> str | None:
+    """Return the class of the root; the exporter's own wrapper around some models tells nothing."""
+    found = program.modules.types.get("")
+    return None if found is None or found.startswith("torch.export.") else found
 
 
 def _mode(norms: tuple[NormLayer, ...]) -> Mode:

@@ -13,6 +13,7 @@ from exported_networks import (
     MODES,
     NETWORKS,
     FoldedGroups,
+    Residual,
     StatisticsFromBatch,
     data,
     export,
@@ -158,3 +159,26 @@ def test_batch_of_one_proves_no_instance_norm(tmp_path: Path) -> None:
     (norm,) = read(save(program, tmp_path / "one.pt2")).norms
     assert (norm.input_origin, norm.confidence) == (InputOrigin.UNDECIDED, Confidence.MEDIUM)
     assert norm.uses_batch_statistics is True
+
+
+def test_sync_batch_norm_keeps_its_kind(tmp_path: Path) -> None:
+    model = nn.SyncBatchNorm.convert_sync_batchnorm(Residual()).eval()
+    for form in FORMS:
+        norms = read(save(export(model, (3, 5, 5), form), tmp_path / form)).norms
+        assert {(norm.kind, norm.mode) for norm in norms} == {(NormKind.SYNC_BATCH_NORM, Mode.EVAL)}
+
+
+def test_program_exported_again_from_its_own_module(tmp_path: Path) -> None:
+    first = exported("residual", "train", "dynamic")
+    again = export(first.module(), (3, 5, 5), "dynamic")
+    norms = [read(save(program, tmp_path / "program.pt2")).norms for program in (first, again)]
+    assert [(norm.path, norm.type_name, norm.mode) for norm in norms[0]] == [
+        (norm.path, norm.type_name, norm.mode) for norm in norms[1]
+    ]
+
+
+def test_wrapper_of_the_exporter_is_no_root_type(tmp_path: Path) -> None:
+    traced = torch.fx.symbolic_trace(network("residual", "eval"))
+    subject = read(save(export(traced, (3, 5, 5), "static"), tmp_path / "traced.pt2"))
+    assert [norm.path for norm in subject.norms] == ["stem.1", "norm"]
+    assert subject.models[0].type_name is None
