@@ -22,7 +22,7 @@ def name_zip(archive: Archive) -> Named:
     def holds(pattern: str) -> bool:
         return any(re.search(pattern, name) for name in members)
 
-    if min(member.header_offset for member in archive.members.values()) > 0:
+    if min((member.header_offset for member in archive.members.values()), default=0) > 0:
         return (
             "several zip archives in a row, as in a shard of a distributed checkpoint (.distcp)",
             "merge the shards with python -m torch.distributed.checkpoint.format_utils dcp_to_torch DIRECTORY FILE",
