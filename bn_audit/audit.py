@@ -165,6 +165,7 @@ def _apply(rules: Sequence[Rule], subject: Subject) -> tuple[list[Finding], list
                 skipped.append(Skipped(code=rule.code, reason=reasons))
                 continue
             findings.extend(rule.check(subject))
+            skipped.extend(Skipped(code=rule.code, reason=reason) for reason in rule.open_questions(subject))
         except BnAuditError as error:
             failed.append(Failed(stage=rule.code, error=str(error)))
         except Exception as error:  # the one boundary: a faulty rule must not hide what the others found

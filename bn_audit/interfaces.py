@@ -43,6 +43,11 @@ def concerns_batch_norms(subject: Subject) -> bool:
     return bool(subject.batch_norms)
 
 
+def leaves_nothing_open(subject: Subject) -> Iterator[str]:
+    """Yield nothing: most rules decide every case once they have the facts that they need."""
+    yield from ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
     """One question about an artifact.
@@ -58,6 +63,8 @@ class Rule:
         concerns: Returns whether the question makes sense for this artifact; if not, the rule is silent.
         needs: Facts without which the rule is reported as not checked.
         check: Yields the findings. Pure: it looks at the subject and nothing else.
+        open_questions: Yields what the rule could not decide although it has its facts, one reason each; every reason
+            is reported as not checked. Pure, like `check`.
     """
 
     code: str
@@ -70,6 +77,7 @@ class Rule:
     concerns: Callable[[Subject], bool] = concerns_batch_norms
     overrides: Mapping[Intent, Severity] = field(default_factory=dict)
     supersedes: tuple[str, ...] = ()
+    open_questions: Callable[[Subject], Iterator[str]] = leaves_nothing_open
 
     @property
     def documentation(self) -> str:

@@ -201,3 +201,15 @@ def test_a_file_is_not_changed(models: Path) -> None:
     before = (path.read_bytes(), path.stat().st_mtime_ns)
     audit.run([str(path)], Options(intent=Intent.RESUME))
     assert (path.read_bytes(), path.stat().st_mtime_ns) == before
+
+
+def test_what_a_rule_leaves_open_is_reported_as_not_checked(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def leaves(_subject: Subject) -> Iterator[str]:
+        yield "one layer is not decided"
+
+    rule = next(rule for rule in plugins.rules() if rule.code == "BN206")
+    monkeypatch.setattr(plugins, "rules", lambda: (dataclasses.replace(rule, open_questions=leaves),))
+    report = bn_audit.check(models / "good.pt")
+    assert [(skipped.code, skipped.reason) for skipped in report.skipped] == [("BN206", "one layer is not decided")]
+    assert report.findings == ()
+    assert audit.run([str(models / "good.pt")], Options(strict=True)).exit_code == 3
