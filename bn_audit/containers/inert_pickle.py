@@ -19,7 +19,9 @@ from bn_audit.errors import MalformedFileError
 
 __all__ = ["PickleLimits", "StoredBytes", "is_opcode", "read_pickle", "read_pickle_at"]
 
-_WINDOW = 1 << 18
+_WINDOW = 1 << 16
+"""Bytes read at a time; a legacy file has five pickles, each of which may read this much too far."""
+
 _LARGEST_WINDOW = 128 << 20
 _DEFAULT_LIMITS = PickleLimits()
 
