@@ -25,7 +25,7 @@ from torch import nn
 
 from bn_audit.containers.target import ModuleTarget
 from bn_audit.errors import ArtifactError, LimitExceededError, MalformedFileError
-from bn_audit.formats import _exported_json
+from bn_audit.formats._exported import document
 from bn_audit.formats.exported_program import FORMAT
 
 
@@ -70,7 +70,7 @@ def test_json_bombs(base: dict[str, bytes], member: str, document: bytes, error:
 
 
 def test_members_beyond_the_cap(base: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_exported_json, "MAX_JSON_BYTES", 1000)
+    monkeypatch.setattr(document, "MAX_JSON_BYTES", 1000)
     with pytest.raises(LimitExceededError, match=r"model\.json"):
         exhausted(written(base, tmp_path / "large.pt2"))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from bn_audit.formats._exported_json import encodable
+from bn_audit.formats._exported.document import encodable
 from bn_audit.subject.subject import ModuleNode
 
 MAX_STACK = 32_000

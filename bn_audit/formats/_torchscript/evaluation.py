@@ -14,12 +14,12 @@ import re
 from bn_audit.containers.torch_file import TorchFile
 from bn_audit.errors import LimitExceededError, MalformedFileError
 from bn_audit.flow.origin import Operation
-from bn_audit.formats._torchscript_attributes import Attributes
-from bn_audit.formats._torchscript_code import MAX_CALL_DEPTH, CodeLibrary, FunctionCode
-from bn_audit.formats._torchscript_expressions import Frame, evaluate, unpacked
-from bn_audit.formats._torchscript_graph import MUTATORS, Graph, Place, joined
-from bn_audit.formats._torchscript_operators import INTERESTING
-from bn_audit.formats._torchscript_statements import (
+from bn_audit.formats._torchscript.attributes import Attributes
+from bn_audit.formats._torchscript.expressions import Frame, evaluate, unpacked
+from bn_audit.formats._torchscript.graph import MUTATORS, Graph, Place, joined
+from bn_audit.formats._torchscript.library import MAX_CALL_DEPTH, CodeLibrary, FunctionCode
+from bn_audit.formats._torchscript.operators import INTERESTING
+from bn_audit.formats._torchscript.statements import (
     CACHED_LENGTH,
     Block,
     Branch,
@@ -32,8 +32,8 @@ from bn_audit.formats._torchscript_statements import (
     parsed,
     targets,
 )
-from bn_audit.formats._torchscript_tree import ModuleTree
-from bn_audit.formats._torchscript_values import (
+from bn_audit.formats._torchscript.tree import ModuleTree
+from bn_audit.formats._torchscript.values import (
     NO_FLAGS,
     Choice,
     Constant,

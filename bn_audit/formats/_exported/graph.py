@@ -13,8 +13,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from bn_audit.formats._exported_json import Json, Reader, encodable
-from bn_audit.formats._exported_modules import ModuleStacks
+from bn_audit.formats._exported.document import Json, Reader, encodable
+from bn_audit.formats._exported.modules import ModuleStacks
 
 TRANSPARENT = frozenset(
     (

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from bn_audit.containers.torch_file import StoredTensor, TorchFile
-from bn_audit.formats._torchscript_graph import Graph, NormCall
-from bn_audit.formats._torchscript_inputs import Inputs
-from bn_audit.formats._torchscript_tree import ModuleTree, TreeModule
-from bn_audit.formats._torchscript_values import NO_FLAGS, Constant, Slot, Tensor, Value
+from bn_audit.formats._torchscript.graph import Graph, NormCall
+from bn_audit.formats._torchscript.inputs import Inputs
+from bn_audit.formats._torchscript.tree import ModuleTree, TreeModule
+from bn_audit.formats._torchscript.values import NO_FLAGS, Constant, Slot, Tensor, Value
 from bn_audit.subject.finding import Confidence
 from bn_audit.subject.norm import InputOrigin, Mode, ModeOrigin, NormKind, NormLayer
 from bn_audit.subject.tensor import TensorRef

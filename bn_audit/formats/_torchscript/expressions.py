@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from bn_audit.errors import LimitExceededError
-from bn_audit.formats._torchscript_folding import folded
-from bn_audit.formats._torchscript_graph import Graph
-from bn_audit.formats._torchscript_statements import attribute_name
-from bn_audit.formats._torchscript_values import (
+from bn_audit.formats._torchscript.folding import folded
+from bn_audit.formats._torchscript.graph import Graph
+from bn_audit.formats._torchscript.statements import attribute_name
+from bn_audit.formats._torchscript.values import (
     MAX_ITEMS,
     Choice,
     Constant,

@@ -16,8 +16,8 @@ from functools import cached_property
 
 from bn_audit.containers.archive import Archive
 from bn_audit.errors import LimitExceededError, MalformedFileError
-from bn_audit.formats._torchscript_operators import INTERESTING
-from bn_audit.formats._torchscript_statements import MAX_LINE, Block, blocks
+from bn_audit.formats._torchscript.operators import INTERESTING
+from bn_audit.formats._torchscript.statements import MAX_LINE, Block, blocks
 
 MAX_CODE_BYTES = 24 << 20
 """Cap on all code that is read; the largest traced model seen has 5 MiB."""

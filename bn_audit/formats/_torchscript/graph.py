@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from bn_audit.flow.origin import Operation
-from bn_audit.formats._torchscript_folding import folded
-from bn_audit.formats._torchscript_operators import (
+from bn_audit.formats._torchscript.folding import folded
+from bn_audit.formats._torchscript.operators import (
     DROPOUTS,
     NORMS,
     RANDOM,
@@ -16,8 +16,8 @@ from bn_audit.formats._torchscript_operators import (
     RECURRENT,
     NormSignature,
 )
-from bn_audit.formats._torchscript_shapes import Shape, output_shape
-from bn_audit.formats._torchscript_values import (
+from bn_audit.formats._torchscript.shapes import Shape, output_shape
+from bn_audit.formats._torchscript.values import (
     NO_FLAGS,
     Choice,
     Constant,

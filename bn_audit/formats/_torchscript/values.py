@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from bn_audit.errors import LimitExceededError
 from bn_audit.flow.placement import Size
-from bn_audit.formats._torchscript_statements import Block
+from bn_audit.formats._torchscript.statements import Block
 
 MAX_ITEMS = 100_000
 """Cap on the elements of one list in the code; anchors of detection models have some thousand."""

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from bn_audit.flow.keepers import BATCH_NORMS, CASTS
 from bn_audit.flow.origin import Operation, input_origin
 from bn_audit.flow.placement import Along, Folded, Placement, Special
-from bn_audit.formats._exported_graph import Call, Program, tensors
-from bn_audit.formats._exported_json import Reader, is_integer
+from bn_audit.formats._exported.document import Reader, is_integer
+from bn_audit.formats._exported.graph import Call, Program, tensors
 from bn_audit.subject.norm import InputOrigin
 
 MAX_HOPS = 4096

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from bn_audit.containers.inert import Global, Instance
-from bn_audit.formats._checkpoint_search import children, inner_values, module_state
+from bn_audit.formats._checkpoint.search import children, inner_values, module_state
 from bn_audit.recognition.description import HeldTensor, ModuleDescription
 from bn_audit.recognition.modules import STATISTIC_NAMES
 from bn_audit.recognition.tree import ModuleAccess, join

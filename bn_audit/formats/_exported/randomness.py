@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bn_audit.formats._exported_flow import constant
-from bn_audit.formats._exported_graph import Call, Program
-from bn_audit.formats._exported_json import Reader, finite_number, is_integer
-from bn_audit.formats._exported_operators import ATTENTIONS, DROPOUTS, RANDOM, RECURRENT, RRELUS
+from bn_audit.formats._exported.document import Reader, finite_number, is_integer
+from bn_audit.formats._exported.flow import constant
+from bn_audit.formats._exported.graph import Call, Program
+from bn_audit.formats._exported.operators import ATTENTIONS, DROPOUTS, RANDOM, RECURRENT, RRELUS
 from bn_audit.subject.subject import RandomCall
 
 

@@ -19,7 +19,7 @@ from bn_audit.containers.source import Source
 from bn_audit.containers.strided import check_extent, contiguous_bytes
 from bn_audit.containers.torch_file import read_torch_archive
 from bn_audit.errors import LimitExceededError, MalformedFileError, TensorUnavailableError
-from bn_audit.formats._exported_json import Json, Reader, encodable, is_integer, read_json, size_of
+from bn_audit.formats._exported.document import Json, Reader, encodable, is_integer, read_json, size_of
 from bn_audit.subject.tensor import ITEM_SIZES, TensorRef
 
 MAX_TENSOR_BYTES = 64 << 20

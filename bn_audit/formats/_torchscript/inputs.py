@@ -6,8 +6,8 @@ from collections import defaultdict
 
 from bn_audit.flow.origin import input_origin
 from bn_audit.flow.placement import Placement
-from bn_audit.formats._torchscript_graph import Graph, NormCall
-from bn_audit.formats._torchscript_values import Constant, Tensor
+from bn_audit.formats._torchscript.graph import Graph, NormCall
+from bn_audit.formats._torchscript.values import Constant, Tensor
 from bn_audit.subject.norm import InputOrigin
 
 

@@ -6,7 +6,7 @@ import operator
 from collections.abc import Callable
 
 from bn_audit.flow.placement import Size
-from bn_audit.formats._torchscript_values import Constant, Literal, Module, Sequence, Symbol, Tensor, Value, sequence_of
+from bn_audit.formats._torchscript.values import Constant, Literal, Module, Sequence, Symbol, Tensor, Value, sequence_of
 
 MAX_INTEGER = 1 << 63
 """Largest magnitude that is computed with: TorchScript integers have 64 bits."""

@@ -10,8 +10,8 @@ from collections.abc import Sequence as Values
 
 from bn_audit.flow.keepers import BATCH_NORMS, CASTS, ELEMENTWISE
 from bn_audit.flow.placement import Size
-from bn_audit.formats._torchscript_folding import to_size
-from bn_audit.formats._torchscript_values import Sequence, Tensor, Value
+from bn_audit.formats._torchscript.folding import to_size
+from bn_audit.formats._torchscript.values import Sequence, Tensor, Value
 
 Shape = tuple[Size, ...]
 

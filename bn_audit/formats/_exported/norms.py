@@ -11,11 +11,11 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from bn_audit.formats._exported_flow import SYMBOLIC, Flow, constant, tensor_argument
-from bn_audit.formats._exported_graph import Call, Program
-from bn_audit.formats._exported_json import finite_number
-from bn_audit.formats._exported_operators import INSTANCE_NORM, NORMS, SYNC_BATCH_NORM, NormOperator
-from bn_audit.formats._exported_tensors import ProgramTensor
+from bn_audit.formats._exported.document import finite_number
+from bn_audit.formats._exported.flow import SYMBOLIC, Flow, constant, tensor_argument
+from bn_audit.formats._exported.graph import Call, Program
+from bn_audit.formats._exported.operators import INSTANCE_NORM, NORMS, SYNC_BATCH_NORM, NormOperator
+from bn_audit.formats._exported.tensors import ProgramTensor
 from bn_audit.subject.finding import Confidence
 from bn_audit.subject.norm import InputOrigin, Mode, ModeOrigin, NormKind, NormLayer
 

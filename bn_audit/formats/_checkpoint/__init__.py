@@ -1,0 +1,1 @@
+"""The reader of checkpoints written by torch.save or pickle."""

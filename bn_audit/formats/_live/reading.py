@@ -1,0 +1,186 @@
+"""Looks at a module: builds it where the target is a factory, and describes every module below it."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bn_audit.containers.target import FactoryTarget, ModuleTarget
+from bn_audit.errors import FactoryError, TensorUnavailableError
+from bn_audit.formats._live.weights import fit_weights
+from bn_audit.recognition.description import HeldTensor, ModuleDescription
+from bn_audit.recognition.modules import STATISTIC_NAMES
+from bn_audit.recognition.tree import ModuleAccess, descendants, join, read_tree
+from bn_audit.subject.subject import Facts, Subject
+from bn_audit.subject.tensor import TensorRef
+
+if TYPE_CHECKING:
+    import torch
+
+_CLASS_LEVEL_SETTINGS = ("eps", "epsilon", "momentum", "affine", "track_running_stats", "num_features")
+"""Settings that a hand-written layer may keep on its class, where ``__dict__`` of the instance does not show them."""
+
+
+def read_live(target: FactoryTarget | ModuleTarget, *, format_name: str) -> Subject:
+    """Return the one model of the target; see the format's ``read``."""
+    module = _build(target.spec) if isinstance(target, FactoryTarget) else _module(target.module, target.name)
+    access = ModuleAccess(
+        is_module=_is_module,
+        children=_children,
+        attributes=_attributes,
+        describe=_describe,
+        inner_values=_inner_values,
+    )
+    registered = frozenset(map(id, descendants(module, _children)))
+    model, norms = read_tree(module, route="", access=access, registered=registered)
+    facts = Facts.MODES | Facts.REGISTRY | Facts.SETTINGS | Facts.GRADIENTS
+    loading = None
+    if target.weights is not None:
+        loading, norms = fit_weights(target.weights, _state_dict(module), norms)
+    if not any(_is_on_meta(module, norm.path) for norm in norms):
+        facts |= Facts.VALUES
+    return Subject(source=target.name, format=format_name, facts=facts, models=(model,), norms=norms, loading=loading)
+
+
+def _build(spec: str) -> torch.nn.Module:
+    """Import and call a factory; what it prints goes to stderr, since stdout holds the result."""
+    package, _, name = spec.partition(":")
+    path_before = list(sys.path)
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            value: object = importlib.import_module(package)
+            for part in name.split("."):
+                value = getattr(value, part)
+            if callable(value) and not _is_module(value):
+                value = value()
+    except (Exception, SystemExit) as error:  # the user's code may raise anything; it becomes one clear message
+        raise FactoryError(
+            f"{spec}: failed with {type(error).__name__}: {error}: check that it runs on its own"
+        ) from error
+    finally:
+        sys.path[:] = path_before
+    return _module(value, spec)
+
+
+def _module(value: object, name: str) -> torch.nn.Module:
+    import torch
+
+    if isinstance(value, torch.nn.Module):
+        return value
+    raise FactoryError(
+        f"{name}: gives a {type(value).__module__}.{type(value).__qualname__}, not a torch.nn.Module: "
+        "name a callable that returns the model as production gets it"
+    )
+
+
+def _is_module(value: object) -> bool:
+    import torch
+
+    return isinstance(value, torch.nn.Module)
+
+
+def _children(module: object) -> Iterator[tuple[str, object]]:
+    import torch
+
+    if isinstance(module, torch.nn.Module):  # named_children() would leave out a child's second name
+        yield from ((name, child) for name, child in module._modules.items() if child is not None)
+
+
+def _attributes(module: object) -> Mapping[object, object]:
+    attributes: dict[object, object] = {}
+    attributes.update(vars(module))
+    return attributes
+
+
+def _inner_values(value: object) -> Iterator[tuple[object, object]]:
+    """Yield what plain containers hold; other objects of the user are not opened."""
+    if isinstance(value, dict):
+        yield from value.items()
+    elif isinstance(value, list | tuple | set | frozenset):
+        yield from enumerate(value)
+
+
+def _describe(module: object, path: str) -> ModuleDescription:
+    import torch
+
+    if not isinstance(module, torch.nn.Module):
+        raise FactoryError(f"{path}: not a module")
+    attributes: dict[object, object] = {
+        name: getattr(type(module), name) for name in _CLASS_LEVEL_SETTINGS if hasattr(type(module), name)
+    }
+    attributes.update(vars(module))
+    for name in STATISTIC_NAMES & attributes.keys():
+        value = attributes[name]
+        if isinstance(value, torch.Tensor):
+            attributes[name] = _held(value, join(path, name))
+    return ModuleDescription(
+        type_name=_qualified(type(module)),
+        bases=tuple(_qualified(base) for base in type(module).__mro__[1:]),
+        attributes=attributes,
+        parameters=_held_tensors(module._parameters, path),
+        buffers=_held_tensors(module._buffers, path),
+    )
+
+
+def _qualified(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _held_tensors(registered: Mapping[str, torch.Tensor | None], path: str) -> dict[str, HeldTensor | None]:
+    return {
+        name: _held(tensor, join(path, name)) if tensor is not None else None for name, tensor in registered.items()
+    }
+
+
+def _held(tensor: torch.Tensor, name: str) -> HeldTensor:
+    from torch.nn.parameter import is_lazy
+
+    uninitialised = bool(is_lazy(tensor))
+
+    def load() -> bytes:
+        return _bytes_of(tensor, name)
+
+    ref = TensorRef(
+        name=name,
+        dtype=str(tensor.dtype).removeprefix("torch."),
+        shape=() if uninitialised else tuple(tensor.shape),
+        load=load,
+    )
+    return HeldTensor(ref=ref, requires_grad=tensor.requires_grad, uninitialised=uninitialised)
+
+
+def _bytes_of(tensor: torch.Tensor, name: str) -> bytes:
+    import torch
+
+    if tensor.is_meta or tensor.layout is not torch.strided or tensor.is_quantized:
+        raise TensorUnavailableError(
+            f"{name}: a tensor on {tensor.device} of layout {tensor.layout} has no plain values"
+        )
+    with torch.no_grad():
+        plain = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
+        return bytes(plain.view(torch.uint8).numpy().tobytes())
+
+
+def _state_dict(module: torch.nn.Module) -> dict[str, tuple[int, ...]]:
+    import torch
+
+    return {
+        name: tuple(value.shape)
+        for name, value in module.state_dict(keep_vars=True).items()
+        if isinstance(value, torch.Tensor) and not torch.nn.parameter.is_lazy(value)
+    }
+
+
+def _is_on_meta(module: torch.nn.Module, path: str) -> bool:
+    try:
+        norm = module.get_submodule(path)
+    except AttributeError:
+        return False
+    return any(
+        tensor is not None and tensor.is_meta for tensor in (*norm._parameters.values(), *norm._buffers.values())
+    )
