@@ -51,6 +51,7 @@ _MAGIC: tuple[tuple[int, bytes, str, str, bool], ...] = (
     (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras and PyTables write it", _EXPORT, True),
     (0, b"\x93NUMPY", "a NumPy array", "save the whole state dict with torch.save or safetensors", False),
     (4, b"TFL3", "a TensorFlow Lite model", _EXPORT, True),
+    (4, b"ORTM", "a model in ONNX Runtime's own format", "check the ONNX file that it was converted from", True),
     (4, b"ET12", "an ExecuTorch program", "check the exported program (.pt2) that it was made from", True),
     (0, b"ptrt", "a TensorRT engine", "check the ONNX file that it was built from", True),
     (0, b"ftrt", "a TensorRT engine", "check the ONNX file that it was built from", True),
@@ -162,10 +163,6 @@ def _identify_protobuf(target: FileTarget) -> ForeignFile | None:
     if re.fullmatch(r".*\.data-\d{5}-of-\d{5}", path.name):
         return ForeignFile(name="the data of a TensorFlow checkpoint", advice=_EXPORT, is_artifact=True)
     if head[:1] == b"\x08" and len(head) > 4 and head[1] < 0x20:
-        if _is_onnx(head):
-            return ForeignFile(
-                name="an ONNX model", advice="this version does not read ONNX: check the checkpoint", is_artifact=True
-            )
         if path.suffix == ".mlmodel":
             return ForeignFile(name="a Core ML model", advice=_EXPORT, is_artifact=True)
         if head[2:3] == b"\x12" and (path.name == "saved_model.pb" or b"serve" in head):
@@ -175,16 +172,3 @@ def _identify_protobuf(target: FileTarget) -> ForeignFile | None:
     if head[:1] == b"\x0a" and path.suffix == ".pdmodel":
         return ForeignFile(name="a program of Paddle", advice=_EXPORT, is_artifact=True)
     return None
-
-
-def _is_onnx(head: bytes) -> bool:
-    """Return whether a protocol buffer that begins with a version number goes on as an ONNX ``ModelProto`` does.
-
-    After ``ir_version`` (1) comes the producer's name (2, text), the graph (7) or the operator sets (8); the other
-    formats that begin with a version have a message in field 2, whose first byte is the tag of its own first field.
-    """
-    field, kind = head[2] >> 3, head[2] & 7
-    if kind != 2 or field not in (2, 3, 7, 8):
-        return False
-    length, first = head[3], head[4 : 4 + min(head[3], 8)]
-    return field in (7, 8) or length == 0 or (length < 0x80 and all(32 <= byte < 127 for byte in first))
