@@ -14,7 +14,7 @@ FOREIGN_PICKLES = (b"torch.distributed.checkpoint", b"joblib.numpy_pickle")
 _FOREIGN_SUFFIXES = (".distcp", ".pdparams", ".pdopt")
 
 _TEXT_PICKLE = (
-    rb"\((dp|lp|i[A-Za-z_][\w.]*\n[A-Za-z_][\w.]*\n)"  # a dictionary, list or old-style object
+    rb"\(([dl]p\d+\n|i[A-Za-z_][\w.]*\n[A-Za-z_][\w.]*\n)"  # a dictionary, list or old-style object
     rb"|c[A-Za-z_][\w.]*\n[A-Za-z_][\w.]*\n[p(q]"  # a name that is called
     rb"|[}\]]q\x00"  # protocol 1: an empty container that is remembered
 )
