@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bn_audit import plugins, policy
@@ -42,6 +42,7 @@ class Options:
         strict: What was not checked fails the run too.
         exit_zero: Findings do not fail the run.
         jobs: Number of processes for several files.
+        flow: Follow the batch through graphs, where the artifact records one.
     """
 
     intent: Intent = Intent.DEPLOY
@@ -52,6 +53,7 @@ class Options:
     strict: bool = False
     exit_zero: bool = False
     jobs: int = 1
+    flow: bool = True
 
 
 def check(
@@ -61,6 +63,7 @@ def check(
     weights: str | Path | None = None,
     select: Sequence[str] = (),
     ignore: Sequence[str] = (),
+    flow: bool = True,
 ) -> Report:
     """Audit one artifact and return the report.
 
@@ -70,6 +73,7 @@ def check(
         weights: State dict to judge in place of the factory's or module's own parameters.
         select: Code prefixes to check; empty for all.
         ignore: Code prefixes not to check.
+        flow: Follow the batch through graphs, where the artifact records one.
 
     Nothing in a file is executed; only a factory target is imported and called. File and module stay as they are.
 
@@ -82,6 +86,7 @@ def check(
         weights=None if weights is None else str(weights),
         select=tuple(select),
         ignore=tuple(ignore),
+        flow=flow,
     )
     return _check(target, options)
 
@@ -133,6 +138,7 @@ def _check(target: object, options: Options) -> Report:
     rules = policy.select_rules(plugins.rules(), options.select, options.ignore)
     with opened_target(target, options.weights) as opened:
         subject = format_of(opened).read(opened)
+        subject, flow_seconds, unfollowed = _with_flow(subject, options)
         findings, skipped, failed = _apply(rules, subject)
         source = opened.source if isinstance(opened, FileTarget) else None
         return Report(
@@ -145,10 +151,31 @@ def _check(target: object, options: Options) -> Report:
             norms=subject.norms,
             findings=policy.judge(findings, rules, options.intent),
             skipped=tuple(skipped),
-            failed=tuple(failed),
+            failed=(*unfollowed, *failed),
+            batch_flow=subject.batch_flow if Facts.BATCH_FLOW in subject.facts else None,
+            flow_seconds=flow_seconds,
             unread=subject.unread,
             deselected=tuple(rule.code for rule in plugins.rules() if rule not in rules),
         )
+
+
+def _with_flow(subject: Subject, options: Options) -> tuple[Subject, float | None, tuple[Failed, ...]]:
+    """Return the subject with the proof of each of its graphs, the seconds that took, and what failed."""
+    if not options.flow or not subject.graphs:
+        return subject, None, ()
+    from bn_audit.flow.proof import prove  # imports numpy, which only graphs need
+
+    try:
+        proofs = [prove(graph, model=route) for route, graph in subject.graphs.items()]
+    except Exception as error:  # the one boundary: what the reader found stands without the proof
+        return subject, None, (_fault("batch-flow", error),)
+    followed = replace(
+        subject,
+        facts=subject.facts | Facts.BATCH_FLOW,
+        batch_flow=tuple(output for proof in proofs for output in proof.outputs),
+        flow_marks=tuple(mark for proof in proofs for mark in proof.marks),
+    )
+    return followed, sum(proof.seconds for proof in proofs), ()
 
 
 def _apply(rules: Sequence[Rule], subject: Subject) -> tuple[list[Finding], list[Skipped], list[Failed]]:

@@ -61,6 +61,9 @@ def check(
         typer.Option("--output", "-o", metavar="FILE", help="Write a report to FILE too: .txt or .json. Repeatable."),
     ] = None,
     jobs: Annotated[int, typer.Option(min=1, metavar="N", help="Processes for several files.")] = 1,
+    flow: Annotated[
+        bool, typer.Option("--flow/--no-flow", help="Follow the samples through graphs: do rows of the batch meet?")
+    ] = True,
 ) -> None:
     """Audit model files; the exit code is the gate.
 
@@ -81,6 +84,7 @@ def check(
             strict=strict,
             exit_zero=exit_zero,
             jobs=jobs,
+            flow=flow,
         )
         with _progress() as progress:
             result = audit.run(targets, options, progress)

@@ -50,7 +50,7 @@ def verdict(report: Report, fail_on: Severity) -> Verdict:
         return Verdict(word=INCOMPLETE, style="bold red", details=(*counts, *failed, *gaps))
     if counts or gaps:
         return Verdict(word=PASS, style="bold yellow", details=(*(counts or ("no findings",)), *gaps))
-    if not report.norms:
+    if not report.norms and not report.batch_flow:
         return Verdict(word=NOTHING_TO_JUDGE, style="bold", details=("the model has no normalisation layers",))
     return Verdict(word=CLEAN, style="bold green", details=("no findings",))
 

@@ -17,6 +17,7 @@ from bn_audit.interfaces import Reporter
 from bn_audit.subject.finding import Finding, Severity
 from bn_audit.subject.norm import NormLayer
 from bn_audit.subject.report import Audit, Report
+from bn_audit.subject.subject import OutputFlow
 from bn_audit.subject.tensor import TensorRef
 from bn_audit.version import VERSION
 
@@ -62,8 +63,20 @@ def _report(report: Report) -> dict[str, Json]:
         "failed": [{"stage": failure.stage, "error": failure.error} for failure in report.failed],
         "unread": list(report.unread),
         "deselected": list(report.deselected),
-        "batch_flow": None,
+        "batch_flow": None if report.batch_flow is None else [_output_flow(flow) for flow in report.batch_flow],
+        "flow_seconds": plain(report.flow_seconds),
         "sweep": None,
+    }
+
+
+def _output_flow(flow: OutputFlow) -> dict[str, Json]:
+    return {
+        "model": flow.model,
+        "output": flow.output,
+        "verdict": flow.verdict,
+        "node": flow.node,
+        "path": flow.path,
+        "why": flow.why,
     }
 
 

@@ -22,6 +22,12 @@ MODE_WORDS = {
     Mode.CALLER: "mode decided by the caller",
     Mode.UNKNOWN: "mode not recorded",
 }
+FLOW_WORDS = {
+    "mixes": "mixes samples",
+    "position": "depends on the position in the batch",
+    "size": "depends on the batch size",
+    "undecided": "undecided",
+}
 MANY = 6
 """Models, unread parts and listed files shown by name; the JSON report has all."""
 
@@ -80,6 +86,7 @@ def _report_lines(report: Report, fail_on: Severity) -> Iterator[Line]:
     yield from _model_lines(report.models)
     if report.format is not None:
         yield line(("norm layers: ", "dim"), _norm_counts(report.norms), indent=2)
+    yield from _flow_lines(report)
     named = len(report.models) > 1
     for finding in sorted(report.findings, key=lambda finding: -finding.severity.rank):
         yield line()
@@ -96,6 +103,27 @@ def _report_lines(report: Report, fail_on: Severity) -> Iterator[Line]:
         yield from _failure_lines(failure)
     result = verdict(report, fail_on)
     yield line(("verdict: ", "dim"), (result.word, result.style), str(result)[len(result.word) :], indent=2)
+
+
+def _flow_lines(report: Report) -> Iterator[Line]:
+    """Say what the batch-flow proof showed: one line for all independent outputs, one for each other one."""
+    flows = report.batch_flow or ()
+    independent = [flow for flow in flows if flow.verdict == "independent"]
+    if independent:
+        names = "all " if len(independent) == len(flows) > 1 else ""
+        seconds = f", {report.flow_seconds:.1f} s" if report.flow_seconds is not None else ""
+        text = f"{names}{plural(len(independent), 'output')} independent of companions, position and batch size"
+        yield line(
+            ("batch flow: ", "dim"), text, (f" (for finite inputs, shown at B = 3 and 5{seconds})", "dim"), indent=2
+        )
+    others = [flow for flow in flows if flow.verdict != "independent"]
+    for flow in others[:MANY]:
+        where = clean(flow.path or flow.node or "", LONGEST_NAME)
+        at = f" at {where}" if where else ""
+        text = f"output {clean(flow.output, LONGEST_NAME)} {FLOW_WORDS[flow.verdict]}{at}: {clean(flow.why)}"
+        yield line(("batch flow: ", "dim"), text, indent=2)
+    if len(others) > MANY:
+        yield line(("batch flow: ", "dim"), f"{len(others) - MANY} more outputs", indent=2)
 
 
 def _header(report: Report) -> Line:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from bn_audit.errors import FindingsError
 from bn_audit.subject.finding import Finding, Intent, Severity
 from bn_audit.subject.norm import NormLayer
-from bn_audit.subject.subject import Model
+from bn_audit.subject.subject import Model, OutputFlow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +42,8 @@ class Report:
         format: Name of the format; None where it could not be read.
         size_bytes: Size of the artifact; 0 for a live module.
         bytes_read: Bytes of it that the audit read.
+        batch_flow: Verdict for each output of each graph; None where no graph was followed.
+        flow_seconds: Time the proof took.
         unread: Parts that were seen and not read, one reason each.
         deselected: Codes of the rules that the user chose not to check.
     """
@@ -56,6 +58,8 @@ class Report:
     findings: tuple[Finding, ...] = ()
     skipped: tuple[Skipped, ...] = ()
     failed: tuple[Failed, ...] = ()
+    batch_flow: tuple[OutputFlow, ...] | None = None
+    flow_seconds: float | None = None
     unread: tuple[str, ...] = ()
     deselected: tuple[str, ...] = ()
 

@@ -5,7 +5,7 @@ import math
 from bn_audit.subject.finding import Confidence, Finding, Intent, Location, Severity
 from bn_audit.subject.norm import Mode, ModeOrigin, NormKind, NormLayer
 from bn_audit.subject.report import Audit, Failed, Report, Skipped
-from bn_audit.subject.subject import Form, Model
+from bn_audit.subject.subject import Form, Model, OutputFlow
 from bn_audit.subject.tensor import TensorRef
 
 HOSTILE = "\x1b[2J\x1b]0;owned\x07bn\r\n::error::[red]x[/red]\u202egp\udc80\x9b31m"
@@ -175,6 +175,28 @@ EVERYTHING = audit(
     exit_code=3,
 )
 
+BATCH_FLOW = audit(
+    report(
+        "model.onnx",
+        format="onnx",
+        models=(Model(route="", form=Form.GRAPH, type_name="main_graph", mode=Mode.EVAL),),
+        batch_flow=(
+            OutputFlow(model="", output="logits", verdict="independent"),
+            OutputFlow(model="", output="features", verdict="independent"),
+            OutputFlow(
+                model="",
+                output="similarity",
+                verdict="mixes",
+                node="/head/MatMul",
+                path="head",
+                why="MatMul combines samples 0 and 1",
+            ),
+            OutputFlow(model="", output="boxes", verdict="undecided", node="/nms", why="NonZero depends on the data"),
+        ),
+        flow_seconds=0.25,
+    ),
+)
+
 HOSTILE_NAMES = audit(
     report(
         HOSTILE,
@@ -191,6 +213,9 @@ HOSTILE_NAMES = audit(
         skipped=(Skipped(code="BN308", reason=HOSTILE),),
         failed=(Failed(stage="BN211", error=HOSTILE, traceback=HOSTILE),),
         unread=(HOSTILE,),
+        batch_flow=(
+            OutputFlow(model=HOSTILE, output=HOSTILE, verdict="mixes", node=HOSTILE, path=HOSTILE, why=HOSTILE),
+        ),
     ),
     listed=[(HOSTILE, HOSTILE)],
     exit_code=3,
@@ -198,6 +223,7 @@ HOSTILE_NAMES = audit(
 
 ALL = {
     "train_mode": TRAIN_MODE,
+    "batch_flow": BATCH_FLOW,
     "clean": CLEAN,
     "no_norms": NO_NORMS,
     "state_dict": STATE_DICT,
