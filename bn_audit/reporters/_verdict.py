@@ -79,6 +79,9 @@ def _gaps(report: Report) -> Iterator[str]:
         yield f"train/eval mode not recorded for {unknown} of {plural(len(batch_norms), 'batch norm')}"
     if called:
         yield f"train/eval mode decided by the caller for {called} of {plural(len(batch_norms), 'batch norm')}"
+    undecided = sum(flow.verdict == "undecided" for flow in report.batch_flow or ())
+    if undecided:
+        yield f"batch flow undecided for {undecided} of {plural(len(report.batch_flow or ()), 'output')}"
     if report.skipped:
         yield f"{plural(len({skipped.code for skipped in report.skipped}), 'rule')} not checked"
     if report.unread:
