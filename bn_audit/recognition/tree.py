@@ -8,6 +8,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 
 from bn_audit.errors import LimitExceededError
+from bn_audit.recognition.aliases import aliases_of
 from bn_audit.recognition.description import ModuleDescription
 from bn_audit.recognition.modules import mode_of, norm_of_module
 from bn_audit.recognition.naming import is_averaged, may_feed
@@ -18,8 +19,12 @@ from bn_audit.subject.tensor import TensorRef
 MAX_MODULES = 500_000
 """Cap on the modules of one model; the deepest networks seen have some ten thousand."""
 
-MAX_HIDDEN_VALUES = 200_000
-"""Cap on the values in plain attributes that are searched for modules outside the registry, per model."""
+MAX_HIDDEN_VALUES = 2_000_000
+"""Cap on the containers and objects in plain attributes that are searched for modules, per model: some models carry
+their vocabulary or their training data."""
+
+MAX_KEY_CHARACTERS = 512
+"""What is shown of one key."""
 
 MAX_PATH_CHARACTERS = 4096
 """Cap on a module path or a route; the longest seen have some two hundred characters."""
@@ -55,6 +60,8 @@ class _Tree:
     gradients: list[bool] = field(default_factory=list)
     norms: dict[int, NormLayer] = field(default_factory=dict)
     seen: set[int] = field(default_factory=set)
+    paths: dict[int, str] = field(default_factory=dict)
+    repeats: dict[str, list[str]] = field(default_factory=dict)
 
 
 def descendants(module: object, children: Callable[[object], Iterator[tuple[str, object]]]) -> Iterator[object]:
@@ -99,7 +106,9 @@ def read_tree(
             hidden.extend(_walk(tree, value, path, is_registered=False))
         else:
             tree.seen.add(id(value))
-            hidden.extend((join(path, key), item) for key, item in access.inner_values(value))
+            hidden.extend(
+                (join(path, key), item) for key, item in access.inner_values(value) if not isinstance(item, _LEAVES)
+            )
     root_node = tree.nodes[0]
     model = Model(
         route=route,
@@ -111,17 +120,25 @@ def read_tree(
         averaged=is_averaged(route, root_node.type_name),
         takes_gradients=any(tree.gradients) if tree.gradients else None,
     )
-    return model, tuple(tree.norms.values())
+    if not tree.repeats:
+        return model, tuple(tree.norms.values())
+    return model, tuple(replace(norm, aliases=aliases_of(norm.path, tree.repeats)) for norm in tree.norms.values())
 
 
 def join(route: str, key: object) -> str:
     """Return the path of `key` below `route`.
 
+    A long key, such as a text that a cache is keyed with, is cut; one that is neither text nor a number is ``?``.
+
     Raises:
-        LimitExceededError: the path is absurdly long. A file of a few kilobytes can nest one long key in itself, and
-            the paths would take its depth times its size.
+        LimitExceededError: the path is absurdly long: the paths of objects nested in each other would take their
+            depth squared.
     """
-    path = f"{route}.{key}" if route else str(key)
+    if isinstance(key, str):
+        name = key if len(key) <= MAX_KEY_CHARACTERS else f"{key[:MAX_KEY_CHARACTERS]}…"
+    else:
+        name = str(key) if isinstance(key, int) and -1 << 63 <= key < 1 << 64 else "?"
+    path = f"{route}.{name}" if route else name
     if len(path) > MAX_PATH_CHARACTERS:
         raise LimitExceededError(
             f"objects nested so deeply that a path has {len(path)} characters: not searched for models"
@@ -136,9 +153,13 @@ def _walk(tree: _Tree, root: object, path: str, *, is_registered: bool) -> list[
     while pending:
         path, module, preceding = pending.pop()
         if id(module) in tree.seen:
-            _add_alias(tree, module, path)
+            first = tree.paths.get(id(module))
+            if first and is_registered:
+                tree.repeats.setdefault(first, []).append(path)
             continue
         tree.seen.add(id(module))
+        if is_registered:
+            tree.paths[id(module)] = path
         if len(tree.seen) > MAX_MODULES:
             raise LimitExceededError(f"over {MAX_MODULES} modules in one model: not read")
         _visit(tree, module, path, preceding, is_registered=is_registered)
@@ -190,9 +211,3 @@ def _children(access: ModuleAccess, module: object, path: str) -> Iterator[tuple
         yield child_path, child, feeds
         outputs = attributes.get("out_channels", attributes.get("out_features"))
         previous = (child_path, outputs) if outputs is not None else None
-
-
-def _add_alias(tree: _Tree, module: object, path: str) -> None:
-    norm = tree.norms.get(id(module))
-    if norm is not None and path != norm.path:
-        tree.norms[id(module)] = replace(norm, aliases=(*norm.aliases, path))

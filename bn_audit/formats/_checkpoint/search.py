@@ -142,7 +142,7 @@ def _inner(route: str, value: object) -> tuple[list[tuple[str, object]], bool]:
         if isinstance(key, str) and _OPTIMIZER_KEY.search(key):
             has_optimizer |= bool(item)
         elif isinstance(item, dict | list | tuple | set | frozenset | Instance):
-            inner.append((join(route, key if isinstance(key, str | int) else "?"), item))
+            inner.append((join(route, key), item))
     return inner, has_optimizer
 
 
