@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import product, repeat
+from typing import Literal
 
 from bn_audit.errors import LimitExceededError, MalformedFileError
 from bn_audit.subject.tensor import ITEM_SIZES
@@ -13,6 +15,8 @@ MAX_GATHERED_ELEMENTS = 1 << 24
 
 _PART_SIZES = {"complex32": 2, "complex64": 4, "complex128": 8}
 """Bytes per real number where an element has two: byte order concerns each part."""
+
+_UNITS: dict[int, Literal["B", "H", "I", "Q"]] = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
 
 def contiguous_bytes(
@@ -48,13 +52,14 @@ def contiguous_bytes(
     if count == 0:
         return b""
     span = 1 + sum((length - 1) * stride for length, stride in zip(shape, strides, strict=True))
-    if (span > count and span > MAX_GATHERED_ELEMENTS) or (count > MAX_GATHERED_ELEMENTS and count != span):
-        raise LimitExceededError(f"{name}: {count} elements spread over {span} are not rearranged here")
+    row_major = _is_row_major(shape, strides)
+    if not row_major and max(span, count) > MAX_GATHERED_ELEMENTS:
+        raise LimitExceededError(
+            f"{name}: {count} elements spread over {span} are not rearranged here: save a contiguous copy of the tensor"
+        )
     data = read(offset * size, span * size)
-    if not _is_row_major(shape, strides):
-        if count > MAX_GATHERED_ELEMENTS:
-            raise LimitExceededError(f"{name}: {count} elements in another order are not rearranged here")
-        data = b"".join(data[index * size : (index + 1) * size] for index in _indices(shape, strides))
+    if not row_major:
+        data = _gather(data, size, shape, strides)
     return _byteswapped(data, _PART_SIZES.get(dtype, size)) if big_endian else data
 
 
@@ -83,11 +88,38 @@ def _is_row_major(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
     return True
 
 
-def _indices(shape: tuple[int, ...], strides: tuple[int, ...]) -> list[int]:
-    indices = [0]
+def _gather(data: bytes, size: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> bytes:
+    """Return the elements in row-major order, one run along the innermost dimension after the other."""
+    if size == 16:
+        shape, strides, size = (*shape, 2), (*(2 * stride for stride in strides), 1), 8
+    units = memoryview(data).cast(_UNITS[size])
+    *outer, (length, stride) = _merged(shape, strides)
+    gathered = bytearray()
+    for start in map(sum, product(*(_steps(*dimension) for dimension in outer))):
+        if stride == 0:
+            gathered += units[start : start + 1].tobytes() * length
+        else:
+            gathered += units[start : start + (length - 1) * stride + 1 : stride].tobytes()
+    return bytes(gathered)
+
+
+def _merged(shape: tuple[int, ...], strides: tuple[int, ...]) -> list[tuple[int, int]]:
+    """Return (length, stride) of each dimension, those together that are passed in equal steps."""
+    merged: list[tuple[int, int]] = [(1, 1)]
     for length, stride in zip(shape, strides, strict=True):
-        indices = [index + step * stride for index in indices for step in range(length)]
-    return indices
+        if length == 1:
+            continue
+        if merged[-1][0] == 1:
+            merged[-1] = (length, stride)
+        elif merged[-1][1] == length * stride:
+            merged[-1] = (merged[-1][0] * length, stride)
+        else:
+            merged.append((length, stride))
+    return merged
+
+
+def _steps(length: int, stride: int) -> Iterable[int]:
+    return range(0, length * stride, stride) if stride else repeat(0, length)
 
 
 def _byteswapped(data: bytes, size: int) -> bytes:
