@@ -6,8 +6,11 @@ from collections import Counter
 from collections.abc import Iterable
 
 from bn_audit.subject.finding import Confidence
-from bn_audit.subject.norm import NormLayer
+from bn_audit.subject.norm import ModeOrigin, NormLayer
 from bn_audit.subject.subject import Subject
+
+ONNX_ORIGINS = frozenset({ModeOrigin.ONNX_ATTRIBUTE, ModeOrigin.ONNX_LEGACY, ModeOrigin.ONNX_COMPUTED})
+"""Where layers of an ONNX graph state their mode; their statistics are inputs, so none need be stored."""
 
 
 def by_model(norms: Iterable[NormLayer]) -> dict[str, list[NormLayer]]:

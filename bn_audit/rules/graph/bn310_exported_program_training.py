@@ -12,8 +12,8 @@ Example:
     torch.export.save(program, "model.pt2")                           # BN310
 Remedy: call model.eval() before torch.export.export and export again.
 Limits: calls that normalise weights (weight standardisation) or single samples (InstanceNorm decomposes to the same
-    operator) are silent; where the graph does not show which, confidence is medium. Calls without stored statistics
-    are BN103.
+    operator) are silent; where the graph does not show which, confidence is medium, unless the proof of the batch
+    flow acquits them. Calls without stored statistics are BN103.
 Sources: torch.export documentation; aten batch_norm and _native_batch_norm_legit; pytorch/pytorch issue 151726.
 """
 

@@ -17,7 +17,8 @@ Example:
 Remedy: call eval() on the whole model before exporting, and export again.
 Limits: sampling with dropout at inference (MC dropout) has exactly this form on purpose: declare it with a waiver.
     Dropout with probability 0 is silent. Replaces BN504 for the same calls; where a batch norm is in training form
-    too, BN308 or BN310 reports that and BN504 the dropout.
+    too, BN308, BN310, BN301 or BN302 reports that and BN504 the dropout. torch's newer ONNX exporter also folds
+    batch norm into convolutions: then none is left to stand beside, and BN504 reports the dropout.
 Sources: torch.export and torch.onnx.export documentation; Gal and Ghahramani 2016 for MC dropout.
 """
 
@@ -28,22 +29,28 @@ from collections.abc import Iterator
 from bn_audit.interfaces import Rule
 from bn_audit.rules._dropout import certainty, live_calls, probabilities
 from bn_audit.rules._figures import figure
-from bn_audit.rules._layers import by_model, several
+from bn_audit.rules._layers import ONNX_ORIGINS, by_model, several
 from bn_audit.subject.finding import EvidenceValue, Finding, Severity
-from bn_audit.subject.norm import Mode, ModeOrigin
+from bn_audit.subject.norm import InputOrigin, Mode, ModeOrigin, NormLayer
 from bn_audit.subject.subject import Facts, Subject
 
-FIXED = (ModeOrigin.TRACED_CONSTANT, ModeOrigin.EXPORTED_ARGUMENT)
+FIXED = ONNX_ORIGINS | {ModeOrigin.TRACED_CONSTANT, ModeOrigin.EXPORTED_ARGUMENT}
 
 
 def concerns(subject: Subject) -> bool:
     """Return whether a graph with fixed modes holds batch norms and random calls."""
-    return bool(subject.random_calls) and any(norm.mode_origin in FIXED for norm in subject.batch_norms)
+    return bool(subject.random_calls) and any(map(_states_the_mode, subject.batch_norms))
+
+
+def _states_the_mode(norm: NormLayer) -> bool:
+    """Return whether this call tells in which mode the model was exported; weight standardisation always trains."""
+    harmless = (InputOrigin.PARAMETERS, InputOrigin.INSTANCES)
+    return norm.mode_origin in FIXED and norm.input_origin not in harmless
 
 
 def check(subject: Subject) -> Iterator[Finding]:
     """Yield one finding for each graph; it points at the dropout calls."""
-    norms = by_model(norm for norm in subject.batch_norms if norm.mode_origin in FIXED)
+    norms = by_model(filter(_states_the_mode, subject.batch_norms))
     for route, calls in live_calls(subject, dropout=True).items():
         layers = norms.get(route, [])
         in_inference = [norm for norm in layers if norm.mode is Mode.EVAL and norm.uses_batch_statistics is False]

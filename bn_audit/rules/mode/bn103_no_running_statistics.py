@@ -11,9 +11,10 @@ Example:
     adapted.running_mean = adapted.running_var = None     # BN103: the way of test-time adaptation
 Remedy: train with track_running_stats=True, or estimate the statistics on representative data before deployment. If
     batch statistics are intended (meta-learning, test-time adaptation), declare it with a waiver.
-Limits: a state dict in which the statistics are missing is judged by BN201. A batch-norm call that normalises weights
-    (weight standardisation) or single samples (an InstanceNorm in disguise) is silent; where a graph does not show
-    which it is, confidence is medium.
+Limits: a state dict in which the statistics are missing is judged by BN201, an ONNX graph by BN304.
+    A batch-norm call that normalises weights (weight standardisation) or single samples (an InstanceNorm in disguise)
+    is silent; where a graph does not show which it is, confidence is medium, unless the proof of the batch flow
+    acquits the call.
 Sources: torch/nn/modules/batchnorm.py, bn_training in _BatchNorm.forward; pytorch/pytorch issue 156051.
 """
 
@@ -22,7 +23,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bn_audit.interfaces import Rule
-from bn_audit.rules._layers import batch_norm_counts, by_model, counted, stores_no_statistics, surest
+from bn_audit.rules._batch_flow import is_acquitted
+from bn_audit.rules._layers import (
+    ONNX_ORIGINS,
+    batch_norm_counts,
+    by_model,
+    counted,
+    stores_no_statistics,
+    surest,
+)
 from bn_audit.subject.finding import Confidence, Finding, Severity
 from bn_audit.subject.norm import InputOrigin, NormLayer
 from bn_audit.subject.subject import Subject
@@ -32,6 +41,7 @@ def _needs_batch(norm: NormLayer) -> bool:
     """Return whether this batch norm can only use the statistics of the batch."""
     return (
         norm.kind.is_batch_norm
+        and norm.mode_origin not in ONNX_ORIGINS
         and stores_no_statistics(norm)
         and norm.uses_batch_statistics is True
         and not norm.uninitialised
@@ -42,7 +52,8 @@ def _needs_batch(norm: NormLayer) -> bool:
 def check(subject: Subject) -> Iterator[Finding]:
     """Yield one finding for each model with batch norms that store no statistics."""
     totals = batch_norm_counts(subject)
-    for route, lacking in by_model(filter(_needs_batch, subject.norms)).items():
+    needing = (norm for norm in subject.norms if _needs_batch(norm) and not is_acquitted(subject, norm))
+    for route, lacking in by_model(needing).items():
         total = totals[route]
         certain = [norm for norm in lacking if norm.input_origin is not InputOrigin.UNDECIDED]
         yield RULE.finding(

@@ -14,9 +14,10 @@ Example:
 Remedy: run the training data through the model in training mode, or load the checkpoint after the last change to the
     layers.
 Limits: a model in which nothing is trained (all statistics initial, no batch counted, every bias 0) is silent, also
-    where its scales were drawn at random. FrozenBatchNorm and the variance 1 - eps of its Caffe2 weights are silent,
-    and so is an average of a model in the same file (BN210). Statistics folded into the affine parameters look the
-    same. Confidence is medium where only other layers show training, as for a fresh head.
+    where its scales were drawn at random or every tensor holds one number for all channels, as in test graphs.
+    FrozenBatchNorm and the variance 1 - eps of its Caffe2 weights are silent, and so is an average of a model in the
+    same file (BN210). Statistics folded into the affine parameters look the same. Confidence is medium where only
+    other layers show training, as for a fresh head.
 Sources: torch/nn/modules/batchnorm.py, reset_running_stats; cleinc/bts issue 90.
 """
 
@@ -26,7 +27,7 @@ from collections.abc import Iterator
 
 from bn_audit.interfaces import Rule
 from bn_audit.rules._layers import batch_norm_counts, counted
-from bn_audit.rules._values import LayerValues, values_of
+from bn_audit.rules._values import Column, LayerValues, values_of
 from bn_audit.rules.statistics._averages import live_twins
 from bn_audit.subject.finding import Confidence, Finding, Severity
 from bn_audit.subject.subject import Facts, Subject
@@ -43,7 +44,7 @@ def check(subject: Subject) -> Iterator[Finding]:
         if not initial or route in twins:  # BN210 compares an average with its live model
             continue
         trained = [layer for layer in initial if _is_trained(layer)]
-        if trained or len(initial) < len(layers):
+        if trained or any(map(_has_learned_statistics, layers)):
             yield _finding(route, totals[route], initial=initial, trained=trained)
     values.raise_for_errors()
 
@@ -53,8 +54,23 @@ def _is_trained(layer: LayerValues) -> bool:
     if layer.counter is not None and layer.counter > 0:
         return True
     if layer.bias is not None:
-        return not layer.bias.is_constant(0.0)
+        return _is_learned(layer.bias, initial=0.0)
     return layer.weight is not None and layer.weight.minimum != layer.weight.maximum
+
+
+def _has_learned_statistics(layer: LayerValues) -> bool:
+    """Return whether the statistics come from data."""
+    mean, variance = layer.mean, layer.variance
+    if mean is None or variance is None:
+        return False
+    return _is_learned(mean, initial=0.0) or _is_learned(variance, initial=1.0)
+
+
+def _is_learned(column: Column, *, initial: float) -> bool:
+    """Return whether training wrote these values: one number for all of several channels is somebody's choice."""
+    if len(column.values) == 1:
+        return column.values[0] != initial
+    return not (column.finite and column.minimum == column.maximum)
 
 
 def _finding(route: str, total: int, *, initial: list[LayerValues], trained: list[LayerValues]) -> Finding:

@@ -12,7 +12,8 @@ Example:
 Remedy: use 1 - momentum when porting from TensorFlow, Keras or Flax, and estimate the statistics again.
 Limits: momentum=1.0 (statistics of one calibration batch) and momentum=None (plain average) are legitimate and silent.
     So is a layer in evaluation mode whose parameters take no gradients, and momentum 0 in evaluation mode over real
-    statistics: both are ways to freeze. Whether 0.9 was meant cannot be seen, so confidence is medium.
+    statistics: both are ways to freeze. An ONNX node in inference form has no use for its momentum and is silent
+    too. Whether 0.9 was meant cannot be seen, so confidence is medium.
 Sources: torch.nn.BatchNorm2d, note on momentum; Keras BatchNormalization (momentum 0.99); Lightning issue 14866.
 """
 
@@ -22,7 +23,7 @@ from collections.abc import Iterator
 
 from bn_audit.interfaces import Rule
 from bn_audit.rules._figures import LISTED, distinct, figure
-from bn_audit.rules._layers import batch_norm_counts, by_model, counted, stores_no_statistics
+from bn_audit.rules._layers import ONNX_ORIGINS, batch_norm_counts, by_model, counted, stores_no_statistics
 from bn_audit.rules._values import values_of
 from bn_audit.subject.finding import Confidence, Finding, Severity
 from bn_audit.subject.norm import Mode, NormLayer
@@ -77,8 +78,8 @@ def _cause(norm: NormLayer, *, is_initial: bool) -> tuple[str, Confidence] | Non
 
 
 def _uses_momentum(norm: NormLayer) -> bool:
-    """Return whether this batch norm updates statistics, unless it is frozen altogether."""
-    is_frozen = norm.mode is Mode.EVAL and norm.requires_grad is False
+    """Return whether this batch norm updates statistics, unless it is frozen altogether or for inference for good."""
+    is_frozen = norm.mode is Mode.EVAL and (norm.requires_grad is False or norm.mode_origin in ONNX_ORIGINS)
     return norm.kind.is_batch_norm and not stores_no_statistics(norm) and not is_frozen
 
 

@@ -29,7 +29,7 @@ from collections.abc import Iterator
 
 from bn_audit.interfaces import Rule
 from bn_audit.rules._figures import LISTED
-from bn_audit.rules._layers import counted, norm_counts
+from bn_audit.rules._layers import ONNX_ORIGINS, counted, norm_counts
 from bn_audit.rules._values import values_of
 from bn_audit.rules.statistics._order import looks_swapped
 from bn_audit.subject.finding import Confidence, EvidenceValue, Finding, Severity
@@ -74,7 +74,8 @@ def _length_problem(norm: NormLayer) -> str | None:
     }
     if len(set(lengths.values())) > 1:
         return ", ".join(f"{role} {length}" for role, length in lengths.items())
-    if norm.type_name.startswith(TORCH_LAYERS) and (norm.running_mean is None) != (norm.running_var is None):
+    is_module = norm.type_name.startswith(TORCH_LAYERS) and norm.mode_origin not in ONNX_ORIGINS
+    if is_module and (norm.running_mean is None) != (norm.running_var is None):
         stored, lacking = (
             ("running_var", "running_mean") if norm.running_mean is None else ("running_mean", "running_var")
         )

@@ -1,0 +1,58 @@
+"""Dynamic quantisation takes one activation range for the whole batch.
+
+What it checks: nodes that compute the scale of the activations at run time from all samples together, such as
+    DynamicQuantizeLinear and DynamicQuantizeLSTM, in graphs that take more than one sample.
+Why it matters: one sample with large activations widens the range for all, so its neighbours are rounded more
+    coarsely and their answers move. The effect is about as large as the error of the quantisation itself.
+Example:
+    from onnxruntime import quantization
+    quantization.quantize_dynamic("model.onnx", "quantised.onnx")  # BN405, unless the graph declares a batch of one
+Remedy: quantise with static ranges from calibration data, or with one range for each row, or run batches of one; where
+    the error is accepted, declare it with a waiver.
+Limits: a warning, since this is how dynamic quantisation is meant to work. A graph that declares a batch of exactly one
+    is silent. Weights that are quantised ahead of time, and activations with stored ranges, are silent. An output
+    that couples in other ways too is BN401.
+Sources: ONNX operator specification, DynamicQuantizeLinear; microsoft/onnxruntime issue 10111; Anush008/fastembed-rs
+    issue 107.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bn_audit.interfaces import Rule
+from bn_audit.rules._batch_flow import MARK_CODES, MARK_QUANTISES, MIXES, concerns_graphs, has_companions
+from bn_audit.rules._figures import LISTED
+from bn_audit.rules.batch._nodes import marked_nodes, nodes_in, shown, where
+from bn_audit.rules.batch._outputs import dependent_outputs
+from bn_audit.subject.finding import EvidenceValue, Finding, Severity
+from bn_audit.subject.subject import Facts, Subject
+
+
+def check(subject: Subject) -> Iterator[Finding]:
+    """Yield at most one finding for each model."""
+    for route, marks in marked_nodes(subject, MARK_QUANTISES).items():
+        if has_companions(subject, route):
+            verb = "takes" if len(marks) == 1 else "take"
+            dependent = dependent_outputs(subject, route, MIXES)
+            coupled = [item.flow.output for item in dependent if item.code == MARK_CODES[MARK_QUANTISES]]
+            outputs: list[EvidenceValue] = [*coupled[:LISTED]]
+            yield RULE.finding(
+                f"{nodes_in(marks, route)} {verb} one activation range for the whole batch: "
+                f"{shown(marks, 'a dynamic range')}",
+                locations=where(marks),
+                evidence={"nodes": len(marks), "coupled": len(coupled), "outputs": outputs},
+            )
+
+
+RULE = Rule(
+    code="BN405",
+    name="dynamic-quantisation-couples",
+    summary="one activation range for the whole batch",
+    severity=Severity.WARNING,
+    needs=Facts.BATCH_FLOW,
+    concerns=concerns_graphs,
+    check=check,
+    remedy="Quantise with static ranges from calibration data or with one range for each row; declare a waiver where "
+    "the error is accepted.",
+)
