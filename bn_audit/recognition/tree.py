@@ -120,9 +120,12 @@ def read_tree(
         averaged=is_averaged(route, root_node.type_name),
         takes_gradients=any(tree.gradients) if tree.gradients else None,
     )
-    if not tree.repeats:
-        return model, tuple(tree.norms.values())
-    return model, tuple(replace(norm, aliases=aliases_of(norm.path, tree.repeats)) for norm in tree.norms.values())
+    return model, tuple(_with_aliases(norm, tree.repeats) for norm in tree.norms.values())
+
+
+def _with_aliases(norm: NormLayer, repeats: Mapping[str, list[str]]) -> NormLayer:
+    aliases = aliases_of(norm.path, repeats) if repeats and norm.registered else ()
+    return replace(norm, aliases=aliases) if aliases else norm
 
 
 def join(route: str, key: object) -> str:
