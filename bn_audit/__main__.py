@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+
+
+_OBJECTS_BETWEEN_COLLECTIONS = 100_000
+"""Reading a model builds some hundred thousand objects that all stay; to search them for cycles takes a tenth of it."""
 
 
 def main() -> None:
@@ -10,6 +15,7 @@ def main() -> None:
 
     A fault of this tool ends in its traceback and 3, not in Python's 1, which would read as findings.
     """
+    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
     try:
         from bn_audit.cli.app import app
 
