@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import sys
 
-
 _OBJECTS_BETWEEN_COLLECTIONS = 100_000
 """Reading a model builds some hundred thousand objects that all stay; to search them for cycles takes a tenth of it."""
 
