@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from bn_audit.errors import TensorUnavailableError
 from bn_audit.interfaces import Rule
 from bn_audit.subject.finding import Finding
+from bn_audit.subject.graph import Dim, Graph, GraphValue
 from bn_audit.subject.norm import InputOrigin, Mode, ModeOrigin, NormKind, NormLayer, normalises_with_batch
-from bn_audit.subject.subject import Facts, Form, Model, RandomCall, Subject
+from bn_audit.subject.subject import Facts, FlowMark, Form, Model, OutputFlow, RandomCall, Subject
 from bn_audit.subject.tensor import TensorRef
 
 CODES = {"float32": "f", "float64": "d", "float16": "e", "int64": "q", "int32": "i", "bool": "?"}
@@ -22,6 +23,7 @@ BIAS = (0.125, -0.25, 0.5, 0.0625)
 
 MODULE_FACTS = Facts.MODES | Facts.REGISTRY | Facts.SETTINGS | Facts.VALUES | Facts.GRADIENTS
 GRAPH_FACTS = Facts.MODES | Facts.SETTINGS | Facts.VALUES | Facts.GRAPH
+FLOW_FACTS = GRAPH_FACTS | Facts.BATCH_FLOW
 STATE_DICT_FACTS = Facts.VALUES
 
 NOT_CHECKED = "not checked"
@@ -140,6 +142,20 @@ def call(path: str, mode: Mode, origin: ModeOrigin, **changes: object) -> NormLa
     )
 
 
+def onnx_norm(
+    path: str, mode: Mode = Mode.EVAL, origin: ModeOrigin = ModeOrigin.ONNX_ATTRIBUTE, **changes: object
+) -> NormLayer:
+    """A trained BatchNormalization node of an ONNX graph."""
+    given = {"type_name": "ai.onnx.BatchNormalization-15", "input_origin": None, "num_batches_tracked": None}
+    return call(path, mode, origin, **{**given, **changes})
+
+
+def computed_norm(path: str, mode: Mode = Mode.EVAL, **changes: object) -> NormLayer:
+    """A BatchNormalization node whose statistics the graph computes from the activations."""
+    given = {"running_mean": None, "running_var": None, "input_origin": InputOrigin.ACTIVATIONS}
+    return onnx_norm(path, mode, ModeOrigin.ONNX_COMPUTED, **{"uses_batch_statistics": True, **given, **changes})
+
+
 def instance_norm(path: str = "norm", mode: Mode = Mode.EVAL, **changes: object) -> NormLayer:
     """An InstanceNorm2d as torch creates it by default: without statistics."""
     return no_statistics(
@@ -201,6 +217,34 @@ def graph(*norms: NormLayer, random_calls: tuple[RandomCall, ...] = (), **change
     return subject(*norms, facts=GRAPH_FACTS, random_calls=random_calls, **changes)
 
 
+def flow(verdict: str, output: str = "y", node: str | None = None, path: str = "", why: str = "", model: str = ""):
+    """The verdict of the batch-flow proof on one output."""
+    return OutputFlow(model=model, output=output, verdict=verdict, node=node, path=path, why=why)
+
+
+def mark(kind: str, node: str, path: str = "", why: str = "", model: str = "") -> FlowMark:
+    """A node that the batch-flow proof found remarkable."""
+    return FlowMark(model=model, kind=kind, node=node, path=path, why=why)
+
+
+def declaring(*batches: Dim, versions: dict[str, int] | None = None) -> Graph:
+    """A graph whose inputs declare these batch sizes."""
+    inputs = tuple(GraphValue(name=f"x{index}", shape=(size, 8)) for index, size in enumerate(batches))
+    return Graph(dialect="onnx", versions=versions or {}, inputs=inputs)
+
+
+def followed(
+    *norms: NormLayer,
+    flows: tuple[OutputFlow, ...] = (),
+    marks: tuple[FlowMark, ...] = (),
+    batch: Dim = "batch",
+    **changes: object,
+) -> Subject:
+    """A graph with this batch at its one input, and what the proof says about it."""
+    given: dict[str, object] = {"graphs": {"": declaring(batch)}, "facts": FLOW_FACTS}
+    return subject(*norms, batch_flow=flows, flow_marks=marks, **{**given, **changes})
+
+
 def outcome(rule: Rule, audited: Subject) -> list[Finding] | str:
     """What the pipeline would get: findings, an empty list for silence, or NOT_CHECKED."""
     if not rule.concerns(audited):
@@ -213,6 +257,8 @@ def outcome(rule: Rule, audited: Subject) -> list[Finding] | str:
         assert finding.message == finding.message.strip().rstrip("."), finding.message
         assert finding.remedy
         json.dumps(finding.evidence, allow_nan=False)
+    for reason in rule.open_questions(audited):
+        assert reason == reason.strip().rstrip("."), reason
     return findings
 
 

@@ -6,13 +6,25 @@ import math
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rule_subjects import MEAN, VARIANCE, batch_norm, counter, dropout, header, outcome, random_call, ref, subject
+from rule_subjects import (
+    MEAN,
+    VARIANCE,
+    batch_norm,
+    counter,
+    declaring,
+    dropout,
+    header,
+    outcome,
+    random_call,
+    ref,
+    subject,
+)
 
 from bn_audit import plugins
 from bn_audit.errors import ArtifactError
 from bn_audit.subject.finding import Confidence
 from bn_audit.subject.norm import InputOrigin, Mode, ModeOrigin, NormKind
-from bn_audit.subject.subject import Facts, Form, Loading, Model, OrphanTensors
+from bn_audit.subject.subject import Facts, FlowMark, Form, Loading, Model, OrphanTensors, OutputFlow
 from bn_audit.subject.tensor import TensorRef
 
 ODD_NUMBERS = (0.0, -0.0, 1.0, -1.0, 1e-45, 5e-324, 1e-5, 1e300, 2.0**-23, math.nan, math.inf, -math.inf)
@@ -75,6 +87,31 @@ NORMS = st.builds(
     uninitialised=st.booleans(),
     input_origin=st.none() | st.sampled_from(InputOrigin),
     confidence=st.sampled_from(Confidence),
+    contradiction=st.sampled_from([None, "", "\x1b[2J", "3 outputs"]),
+    node=st.sampled_from([None, "", "node_bn"]),
+)
+ROUTES = st.sampled_from(["", "model", "gone"])
+NODES = st.sampled_from(["", "node_bn", "Softmax_1", "\x1b[2J\n"])
+TEXTS = st.sampled_from(["", "bn", ".", "\x1b[2J\n", "over the batch."])
+FLOWS = st.builds(
+    OutputFlow,
+    model=ROUTES,
+    output=TEXTS,
+    verdict=st.sampled_from(["independent", "mixes", "position", "size", "undecided", "unheard of"]),
+    node=st.none() | NODES,
+    path=TEXTS,
+    why=TEXTS,
+)
+MARKS = st.builds(
+    FlowMark,
+    model=ROUTES,
+    kind=st.sampled_from(["mixes", "quantises", "fixed-batch", "position", "size", "unheard of"]),
+    node=NODES,
+    path=TEXTS,
+    why=TEXTS,
+)
+GRAPHS = st.dictionaries(ROUTES, st.lists(st.sampled_from([0, 1, -1, 6, "n", None]), max_size=2), max_size=2).map(
+    lambda found: {route: declaring(*sizes, versions={"": len(sizes)}) for route, sizes in found.items()}
 )
 ORPHANS = st.builds(
     OrphanTensors,
@@ -113,9 +150,14 @@ LOADINGS = st.builds(
         max_size=3,
     ),
     loading=st.none() | LOADINGS,
+    flows=st.lists(FLOWS, max_size=4),
+    marks=st.lists(MARKS, max_size=4),
+    graphs=GRAPHS,
     facts=st.sampled_from([Facts.NONE, Facts.VALUES, ~Facts.REFERENCE]),
 )
-def test_odd_subjects_end_in_findings_or_in_a_stated_reason(norms, orphans, calls, loading, facts):
+def test_odd_subjects_end_in_findings_or_in_a_stated_reason(
+    norms, orphans, calls, loading, flows, marks, graphs, facts
+):
     audited = subject(
         *norms,
         facts=facts,
@@ -123,6 +165,9 @@ def test_odd_subjects_end_in_findings_or_in_a_stated_reason(norms, orphans, call
         orphans=tuple(orphans),
         random_calls=tuple(calls),
         loading=loading,
+        batch_flow=tuple(flows),
+        flow_marks=tuple(marks),
+        graphs=graphs,
     )
     for rule in plugins.rules():
         try:

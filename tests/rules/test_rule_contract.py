@@ -9,7 +9,22 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from rule_subjects import GRAPH_FACTS, MODULE_FACTS, batch_norm, call, graph, outcome, state_dict, stored_norm, subject
+from rule_subjects import (
+    GRAPH_FACTS,
+    MODULE_FACTS,
+    NOT_CHECKED,
+    batch_norm,
+    call,
+    declaring,
+    flow,
+    followed,
+    graph,
+    onnx_norm,
+    outcome,
+    state_dict,
+    stored_norm,
+    subject,
+)
 
 from bn_audit import plugins
 from bn_audit.interfaces import Rule
@@ -189,3 +204,17 @@ def test_a_healthy_graph_is_clean():
     for origin in (ModeOrigin.TRACED_CONSTANT, ModeOrigin.SCRIPTED_FLAG, ModeOrigin.EXPORTED_ARGUMENT):
         audited = graph(call("a", Mode.EVAL, origin), call("b", Mode.EVAL, origin))
         assert {rule.code: found for rule in plugins.rules() if (found := outcome(rule, audited))} == {}
+
+
+@pytest.mark.parametrize("origin", [ModeOrigin.ONNX_ATTRIBUTE, ModeOrigin.ONNX_LEGACY])
+def test_a_healthy_onnx_graph_is_clean(origin):
+    verdicts = tuple(flow("independent", name) for name in ("logits", "features"))
+    audited = followed(onnx_norm("a", origin=origin), onnx_norm("b", origin=origin), flows=verdicts)
+    assert {rule.code: found for rule in plugins.rules() if (found := outcome(rule, audited))} == {}
+    assert [reason for rule in plugins.rules() for reason in rule.open_questions(audited)] == []
+
+
+def test_a_graph_that_was_not_followed_says_so_for_every_rule_about_the_batch():
+    audited = graph(onnx_norm("a"), graphs={"": declaring("batch")})
+    unchecked = {rule.code for rule in plugins.rules() if outcome(rule, audited) == NOT_CHECKED}
+    assert unchecked == {code for code in TABLE if code.startswith("BN4")}

@@ -1,8 +1,8 @@
-from rule_subjects import batch_norm, call, dropout, graph, only, outcome, paths, random_call
+from rule_subjects import batch_norm, call, computed_norm, dropout, graph, only, onnx_norm, outcome, paths, random_call
 
 from bn_audit.rules.graph.bn311_half_converted_export import RULE
 from bn_audit.subject.finding import Confidence
-from bn_audit.subject.norm import Mode, ModeOrigin
+from bn_audit.subject.norm import InputOrigin, Mode, ModeOrigin
 
 EXPORTED = ModeOrigin.EXPORTED_ARGUMENT
 
@@ -53,3 +53,17 @@ def test_dropout_of_another_model_is_silent():
 
 def test_replaces_the_finding_about_dropout_alone():
     assert RULE.supersedes == ("BN504",)
+
+
+def test_an_onnx_graph_is_judged_the_same():
+    for origin in (ModeOrigin.ONNX_ATTRIBUTE, ModeOrigin.ONNX_LEGACY):
+        audited = graph(onnx_norm("a", origin=origin), random_calls=(dropout("drop"),))
+        assert paths(only(RULE, audited)) == ["drop"]
+    for training in (onnx_norm("b", Mode.TRAIN), computed_norm("b")):
+        assert outcome(RULE, graph(onnx_norm("a"), training, random_calls=(dropout(),))) == []
+
+
+def test_weight_standardisation_says_nothing_about_the_mode():
+    weights = call("conv", Mode.TRAIN, EXPORTED, input_origin=InputOrigin.PARAMETERS, uses_batch_statistics=False)
+    assert only(RULE, graph(weights, call("a", Mode.EVAL, EXPORTED), random_calls=(dropout(),)))
+    assert outcome(RULE, graph(weights, random_calls=(dropout(),))) == []

@@ -6,8 +6,10 @@ from rule_subjects import (
     counter,
     fresh,
     frozen_norm,
+    graph,
     instance_norm,
     only,
+    onnx_norm,
     outcome,
     paths,
     ref,
@@ -93,3 +95,21 @@ def test_a_layer_with_one_statistic_is_not_judged(tensor):
 
 def test_replaces_the_placeholder_rule_of_graphs():
     assert RULE.supersedes == ("BN305",)
+
+
+def test_one_number_for_all_channels_is_nobodys_training():
+    """Test graphs, such as the light models that ship with ONNX, hold one number in every tensor."""
+    constant = {role: ref([0.02] * 4) for role in ("weight", "bias")}
+    assert outcome(RULE, graph(onnx_norm("a", **constant, **INITIAL), onnx_norm("b", **constant, **INITIAL))) == []
+    filled = {"running_mean": ref([0.02] * 4), "running_var": ref([0.02] * 4)}
+    assert outcome(RULE, graph(onnx_norm("a", **constant, **INITIAL), onnx_norm("b", **constant, **filled))) == []
+
+
+def test_a_single_channel_that_moved_is_training():
+    single = {"running_mean": ref([0.0]), "running_var": ref([1.0]), "num_features": 1}
+    assert outcome(RULE, graph(onnx_norm("a", weight=ref([1.0]), bias=ref([0.3]), **single)))
+    assert outcome(RULE, graph(onnx_norm("a", weight=ref([1.0]), bias=ref([0.0]), **single))) == []
+
+
+def test_an_onnx_graph_with_trained_weights():
+    assert paths(only(RULE, graph(onnx_norm("a", **INITIAL), onnx_norm("b")))) == ["a"]

@@ -5,8 +5,10 @@ from rule_subjects import (
     batch_norm,
     counter,
     fresh,
+    graph,
     no_statistics,
     only,
+    onnx_norm,
     outcome,
     paths,
     state_dict,
@@ -73,3 +75,8 @@ def test_values_are_not_needed_to_see_an_inverted_momentum():
 
 def test_a_state_dict_records_no_momentum():
     assert outcome(RULE, state_dict(stored_norm())) == NOT_CHECKED
+
+
+def test_an_onnx_node_uses_its_momentum_in_training_form_only():
+    assert outcome(RULE, graph(onnx_norm("a", momentum=0.99), onnx_norm("b", momentum=0.0))) == []
+    assert paths(only(RULE, graph(onnx_norm("a", Mode.TRAIN, momentum=0.99)))) == ["a"]

@@ -3,8 +3,10 @@ from rule_subjects import (
     VARIANCE,
     WEIGHT,
     batch_norm,
+    graph,
     header,
     only,
+    onnx_norm,
     outcome,
     paths,
     ref,
@@ -81,3 +83,10 @@ def test_batch_renorm_keeps_a_deviation_in_place_of_a_variance():
 def test_an_uninitialised_layer_has_no_shapes_yet():
     lazy = batch_norm("bn", num_features=0, weight=header("weight"), uninitialised=True)
     assert outcome(RULE, subject(lazy)) == []
+
+
+def test_an_onnx_node_may_compute_one_of_its_statistics():
+    """Exporters record the class of the module that a node comes from."""
+    node = onnx_norm("bn", type_name="torch.nn.modules.batchnorm.BatchNorm2d", running_var=None)
+    assert outcome(RULE, graph(node)) == []
+    assert outcome(RULE, graph(onnx_norm("bn", running_mean=ref(MEAN[:3]))))
