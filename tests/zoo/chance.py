@@ -94,5 +94,5 @@ def _norm(chance: random.Random) -> nn.Module:
         norm = cls(channels, eps=eps, momentum=momentum, **settings)
     with torch.no_grad():
         for value in (*norm.parameters(), *norm.buffers()):
-            value.copy_(torch.rand(value.shape) * 9)
+            value.copy_(torch.rand(value.shape) * 4 + 0.5)
     return norm.to(chance.choice([torch.float32, torch.float32, torch.float64, torch.float16, torch.bfloat16]))

@@ -138,7 +138,8 @@ def _mixes_samples(module: nn.Module) -> bool:
     dtype = next((value.dtype for value in layer.state_dict().values() if value.is_floating_point()), torch.float32)
     generator = torch.Generator().manual_seed(0)
     shape = (4, channels, *[3] * (dimensions - 2))
-    one, other = (torch.randn(shape, generator=generator).to(dtype) for _ in range(2))
+    one = torch.randn(shape, generator=generator).to(dtype)
+    other = (torch.randn(shape, generator=generator) * 7 + 3).to(dtype)
     other[0] = one[0]
     with torch.no_grad():
         first, second = copy.deepcopy(layer)(one)[0], copy.deepcopy(layer)(other)[0]
