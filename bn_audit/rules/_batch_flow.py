@@ -16,7 +16,7 @@ MARK_MIXES, MARK_QUANTISES, MARK_FIXED_BATCH = "mixes", "quantises", "fixed-batc
 """Kinds of remarkable nodes that are findings of their own."""
 
 MARK_CODES = {MARK_FIXED_BATCH: "BN404", MARK_QUANTISES: "BN405", MARK_MIXES: "BN407"}
-"""The rule that reports a node of each kind where nothing else does."""
+"""The rule that reports a node of each kind where nothing else does; the first that fits a node explains it."""
 
 LAYER_CODES = {
     ModeOrigin.MODULE_FLAG: "BN101",

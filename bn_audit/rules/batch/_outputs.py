@@ -70,12 +70,13 @@ def _explained(subject: Subject, flow: OutputFlow, marks: Sequence[FlowMark]) ->
     here = [mark.kind for mark in marks if mark.node == flow.node]
     place: OutputFlow | FlowMark = flow
     if MARK_QUANTISES in here and flow.verdict == MIXES:
-        meeting = next((mark for mark in marks if mark.kind == MARK_MIXES and mark.node != flow.node), None)
+        quantising = {mark.node for mark in marks if mark.kind == MARK_QUANTISES}
+        meeting = next((mark for mark in marks if mark.kind == MARK_MIXES and mark.node not in quantising), None)
         if meeting is not None:
             behind = layer_at(subject, meeting)
             code = layer_code(behind) if behind is not None else MARK_CODES[MARK_MIXES]
             return Dependence(flow=flow, place=meeting, code=code, is_layer=behind is not None)
-    kind = next((kind for kind in (MARK_QUANTISES, *MARK_CODES) if kind in here), None)
+    kind = next((kind for kind in MARK_CODES if kind in here), None)
     code = MARK_CODES[kind] if kind is not None else MARK_CODES[MARK_MIXES] if flow.verdict == MIXES else None
     return Dependence(flow=flow, place=place, code=code, is_layer=False)
 

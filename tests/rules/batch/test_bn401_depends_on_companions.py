@@ -102,12 +102,13 @@ def test_a_wrong_reshape_keeps_its_code_as_the_cause_and_is_not_reported_twice()
 
 
 def test_coupling_through_dynamic_quantisation_alone_is_left_to_its_own_rule():
-    audited = followed(
-        flows=(flow("mixes", node="Quantize_0"),),
-        marks=(mark("quantises", "Quantize_0"), mark("quantises", "Quantize_1")),
-    )
-    assert outcome(RULE, audited) == []
-    assert only(BN405, audited).evidence["outputs"] == ["y"]
+    names = ("Quantize_0", "Quantize_1")
+    quantising = tuple(mark("quantises", name) for name in names)
+    meeting = tuple(mark("mixes", name) for name in names)
+    for marks in (quantising, (*meeting, *quantising), (*quantising, mark("fixed-batch", "Reshape_1"))):
+        audited = followed(flows=(flow("mixes", node="Quantize_0"),), marks=marks)
+        assert outcome(RULE, audited) == []
+        assert only(BN405, audited).evidence["outputs"] == ["y"]
 
 
 def test_quantisation_does_not_hide_what_meets_behind_it():

@@ -47,7 +47,7 @@ def test_batch_norms_are_left_to_their_own_rules(layer):
 
 def test_a_batch_of_one_and_other_marks_are_silent():
     assert outcome(RULE, followed(flows=(flow("independent"),), marks=(SPREAD,), batch=1)) == []
-    marks = (mark("quantises", "a"), mark("fixed-batch", "b"), mark("position", "c"))
+    marks = (mark("quantises", "a"), mark("mixes", "a"), mark("fixed-batch", "b"), mark("position", "c"))
     assert outcome(RULE, followed(flows=(flow("independent"),), marks=marks)) == []
 
 

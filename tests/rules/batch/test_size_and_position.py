@@ -57,3 +57,4 @@ def test_graphs_that_were_not_followed_are_said_and_modules_are_not(rule, verdic
 def test_a_declared_number_of_samples_never_changes_but_has_places():
     assert outcome(BN402, followed(flows=(flow("size", node="n"),), batch=6)) == []
     assert only(BN409, followed(flows=(flow("position", node="n"),), batch=6))
+    assert only(BN402, followed(flows=(flow("size", node="n"),), graphs={"": declaring(6, "batch")}))

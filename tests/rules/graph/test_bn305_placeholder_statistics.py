@@ -83,7 +83,8 @@ def test_training_form_and_computed_statistics_have_their_own_rules():
 def test_weight_standardisation_instance_norms_and_modules_are_silent():
     weights = onnx_norm("a", input_origin=InputOrigin.PARAMETERS, **IDENTITY)
     instance = onnx_norm("b", kind=NormKind.INSTANCE_NORM, **IDENTITY)
-    assert outcome(RULE, graph(weights, instance)) == []
+    disguised = onnx_norm("c", Mode.TRAIN, input_origin=InputOrigin.INSTANCES, uses_batch_statistics=False, **IDENTITY)
+    assert outcome(RULE, graph(weights, instance, disguised)) == []
     assert outcome(RULE, subject(fresh("a"))) == []
 
 

@@ -88,7 +88,8 @@ def test_inference_form_is_silent(rule, origin):
 @pytest.mark.parametrize("input_origin", [None, InputOrigin.UNDECIDED, InputOrigin.ACTIVATIONS])
 def test_the_proof_acquits_where_no_samples_meet(rule, origin, input_origin):
     layer = training("a", origin, input_origin=input_origin)
-    assert outcome(rule, followed(layer, flows=(flow("independent", "y"), flow("independent", "z")))) == []
+    marks = (mark("fixed-batch", "node_a", path="a"), mark("mixes", "node_a", path="a", model="other"))
+    assert outcome(rule, followed(layer, flows=(flow("independent", "y"), flow("independent", "z")), marks=marks)) == []
 
 
 @pytest.mark.parametrize(("rule", "origin"), CASES)
