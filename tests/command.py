@@ -30,6 +30,7 @@ from bn_audit.__main__ import main
 try:
     main()
 finally:
+    print("loaded:", ",".join(name for name in sys.modules if name.startswith("bn_audit.")), file=sys.stderr)
     print("attempted:", ",".join(Blocker.attempts), file=sys.stderr)
 """
 
@@ -54,7 +55,8 @@ def bn_audit_command(
     """Run ``bn-audit`` and return what it did.
 
     Args:
-        without: Packages whose import fails; each attempt is named on standard error as ``attempted: ...``.
+        without: Packages whose import fails; the last lines on standard error are ``loaded:``, with the modules of
+            the program that were loaded, and ``attempted:``, with each of these imports that it tried.
         memory_bytes: Limit of the address space, where the platform has one.
         seconds: Limit of wall time; more raises ``subprocess.TimeoutExpired``.
     """

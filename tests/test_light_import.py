@@ -59,6 +59,27 @@ def test_check_needs_no_heavy_library(artifact: Path) -> None:
     assert outcome.code == (0 if artifact.suffix in (".pth", ".safetensors") else 1)
 
 
+READERS = {
+    "module.pt": "_checkpoint",
+    "legacy.pt": "_checkpoint",
+    "plain.pkl": "_checkpoint",
+    "state_dict.pth": "_checkpoint",
+    "half.pth": "_checkpoint",
+    "scripted.pt": "_torchscript",
+    "traced.pt": "_torchscript",
+    "exported.pt2": "_exported",
+    "model.safetensors": None,
+}
+"""The folder of the reader that each artifact needs; its ``layout`` is what recognising the format takes."""
+
+
+def test_only_the_reader_of_the_artifact_is_loaded(artifact: Path) -> None:
+    loaded = light("check", artifact).err.splitlines()[-2].removeprefix("loaded: ").split(",")
+    parts = [name.split(".")[2:] for name in loaded if name.startswith("bn_audit.formats._")]
+    folders = {folder for folder, *module in parts if module and module != ["layout"]}
+    assert folders - {READERS[artifact.name]} == set()
+
+
 def test_text_report_needs_no_heavy_library(artifact: Path) -> None:
     outcome = light("check", artifact)
     assert "verdict:" in outcome.out
