@@ -15,8 +15,10 @@ from bn_audit.containers.onnx_sniff import begins_as_model
 from bn_audit.containers.target import FileTarget, Target
 from bn_audit.errors import MalformedFileError, NoModelError
 from bn_audit.formats._onnx.assembly import Body, assemble
-from bn_audit.formats._onnx.norms import NEWEST_OPERATOR_SET, Reading, read_norms
+from bn_audit.formats._onnx.batch_norms import NEWEST_OPERATOR_SET
+from bn_audit.formats._onnx.norms import read_norms
 from bn_audit.formats._onnx.random_calls import random_calls
+from bn_audit.formats._onnx.reading import Reading
 from bn_audit.formats._onnx.scopes import open_scope
 from bn_audit.interfaces import Format
 from bn_audit.subject.norm import Mode, NormLayer

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from bn_audit.flow.origin import Operation, input_origin
-from bn_audit.flow.placement import Folded, Placement
+from bn_audit.flow.placement import Folded, Placement, Special
 from bn_audit.formats._onnx.arguments import attribute_integers, stated_axes
 from bn_audit.formats._onnx.assembly import Call
-from bn_audit.formats._onnx.evaluation import integers
 from bn_audit.formats._onnx.scopes import Scope
+from bn_audit.formats._onnx.shape_rules import reshape_target
 from bn_audit.formats._onnx.shapes import Shapes
 from bn_audit.formats._onnx.sizes import Shape
 from bn_audit.subject.norm import InputOrigin
@@ -77,10 +77,14 @@ class Flow:
             value, self._of(scope), parameters=_Fixed(scope), inputs=_outermost(scope).inputs, placements=placements
         )
 
+    def place(self, scope: Scope, value: str) -> Placement:
+        """Return where the samples lie within a value."""
+        self.origin(scope, value)
+        return self._placements[id(scope)].get(value, Special.UNKNOWN)
+
     def sample_channels(self, scope: Scope, value: str) -> int | None:
         """Return the channels of one sample where samples are folded into the channels of the value."""
-        self.origin(scope, value)
-        place = self._placements[id(scope)].get(value)
+        place = self.place(scope, value)
         channels = place.sample[0] if isinstance(place, Folded) and place.sample else None
         return channels if isinstance(channels, int) else None
 
@@ -152,11 +156,9 @@ _Parts = Iterator[tuple[str, Operation]]
 
 
 def _reshape(scope: Scope, call: Call, _known: Sequence[Shape], shape: Shape) -> _Parts:
-    target = attribute_integers(call, "shape") or (
-        integers(scope, call.node.inputs[1]) if len(call.node.inputs) > 1 else None
-    )
+    target = reshape_target(scope, call)
     # A size of 0 is the size there was: the shape says which.
-    numbers = target if target is not None and 0 not in target else ()
+    numbers = tuple(size if isinstance(size, int) else None for size in target or () if 0 not in (target or ()))
     yield call.node.outputs[0], _operation("reshape", call.node.inputs[:1], numbers, shape)
 
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from bn_audit.containers.onnx_records import TensorRecord
 from bn_audit.formats._onnx.assembly import Body, Call
-from bn_audit.subject.graph import GraphValue
+from bn_audit.subject.graph import Dim, GraphValue
 from bn_audit.subject.tensor import TensorRef
 
 RANDOM = frozenset(
     ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial", "Dropout")
 )
 """Operators that may draw numbers, so that their results are never constant."""
+
+_MAY_DRAW = re.compile(r"random|dropout|noise|sample|bernoulli|multinomial", re.IGNORECASE)
+"""Names of operators of other domains that are not taken for functions of their inputs."""
+
+_SIZES = frozenset(("Shape", "Size"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -24,8 +30,10 @@ class Scope:
         outer: The graph around this body; None for the model's own.
         makers: The call that makes each value.
         fixed: Values that are computed from constants alone, or are constants.
+        sized: Further values, which constants and the sizes of other values determine.
         inputs: What is given from outside, by name.
         known: What was found out about constant values; see the module ``evaluation``.
+        sizes: Values that are lists of sizes; see the module ``size_lists``.
         inner: The bodies of its calls, in order.
     """
 
@@ -33,8 +41,10 @@ class Scope:
     outer: Scope | None
     makers: dict[str, Call]
     fixed: set[str]
+    sized: set[str]
     inputs: dict[str, GraphValue]
     known: dict[str, TensorRef | None] = field(default_factory=dict)
+    sizes: dict[str, tuple[Dim, ...]] = field(default_factory=dict)
     inner: list[Scope] = field(default_factory=list)
 
     def owner(self, value: str) -> Scope | None:
@@ -69,6 +79,11 @@ class Scope:
         owner = self.owner(value)
         return owner is not None and value in owner.fixed
 
+    def is_sized(self, value: str) -> bool:
+        """Return whether constants and sizes alone determine a value, whatever the samples are."""
+        owner = self.owner(value)
+        return owner is not None and (value in owner.fixed or value in owner.sized)
+
     def walk(self) -> Iterator[Scope]:
         """Yield this scope and everything inside it."""
         yield self
@@ -80,10 +95,24 @@ def open_scope(body: Body, outer: Scope | None = None) -> Scope:
     """Return the scope of a graph with the scopes of all bodies inside it."""
     makers = {value: call for call in body.calls for value in call.node.outputs if value}
     inputs = {value.name: value for value in body.graph.inputs}
-    scope = Scope(body=body, outer=outer, makers=makers, fixed=set(body.graph.constants), inputs=inputs)
+    scope = Scope(
+        body=body, outer=outer, makers=makers, fixed=set(body.graph.constants), sized=set[str](), inputs=inputs
+    )
     for call in body.calls:
-        node = call.node
-        if not call.bodies and node.op not in RANDOM and all(scope.is_fixed(value) for value in node.inputs if value):
-            scope.fixed.update(value for value in node.outputs if value)
+        if not call.bodies and not _may_draw(call):
+            # CastLike takes nothing but the dtype from its second input.
+            read = call.node.inputs[:1] if call.node.op == "CastLike" else call.node.inputs
+            values = [value for value in read if value]
+            made = [value for value in call.node.outputs if value]
+            if all(scope.is_fixed(value) for value in values):
+                scope.fixed.update(made)
+            elif call.node.op in _SIZES or all(scope.is_sized(value) for value in values):
+                scope.sized.update(made)
         scope.inner.extend(open_scope(inner, scope) for _, inner in call.bodies)
     return scope
+
+
+def _may_draw(call: Call) -> bool:
+    if call.node.domain:
+        return _MAY_DRAW.search(call.node.op) is not None
+    return call.node.op in RANDOM

@@ -12,9 +12,10 @@ from collections.abc import Callable, Sequence
 
 from bn_audit.formats._onnx.arguments import attribute_integers, stated_axes
 from bn_audit.formats._onnx.assembly import Call
-from bn_audit.formats._onnx.evaluation import integers
 from bn_audit.formats._onnx.scopes import Scope
+from bn_audit.formats._onnx.size_lists import MAX_LENGTH, size_list
 from bn_audit.formats._onnx.sizes import Shape, broadcast, product, rest
+from bn_audit.formats._onnx.windows import window_sizes
 from bn_audit.subject.graph import Dim
 
 Rule = Callable[[Scope, Call, Sequence[Shape]], Shape]
@@ -30,32 +31,29 @@ def _elementwise(_scope: Scope, _call: Call, shapes: Sequence[Shape]) -> Shape:
 
 def _convolved(_scope: Scope, call: Call, shapes: Sequence[Shape]) -> Shape:
     image, weight = shapes[0], shapes[1]
-    if image is None:
-        return None
-    channels: Dim = None
-    if weight is not None and call.node.op == "ConvTranspose":
+    if image is None or weight is None:
+        return None if image is None else (image[0], *(None for _ in image[1:]))
+    if call.node.op == "ConvTranspose":
         group = call.node.attributes.get("group", 1)
         size = weight[1]
         channels = size * group if isinstance(size, int) and isinstance(group, int) else None
-    elif weight is not None:
-        channels = weight[0]
-    return (image[0], channels, *(None for _ in image[2:]))
+        return (image[0], channels, *(None for _ in image[2:]))
+    return (image[0], weight[0], *window_sizes(call, image[2:], weight[2:]))
 
 
 def _pooled(_scope: Scope, call: Call, shapes: Sequence[Shape]) -> Shape:
     image = shapes[0]
     if image is None:
         return None
-    return (*image[:2], *((1 if call.node.op.startswith("Global") else None) for _ in image[2:]))
+    if call.node.op.startswith("Global"):
+        return (*image[:2], *(1 for _ in image[2:]))
+    return (*image[:2], *window_sizes(call, image[2:], attribute_integers(call, "kernel_shape") or ()))
 
 
 def _reshaped(scope: Scope, call: Call, shapes: Sequence[Shape]) -> Shape:
-    target = attribute_integers(call, "shape")
+    before, target = shapes[0], reshape_target(scope, call)
     if target is None:
-        target = integers(scope, call.node.inputs[1])
-    before = shapes[0]
-    if target is None:
-        return _rank_of_list(scope, call, shapes[1] if len(shapes) > 1 else None)
+        return _of_rank(shapes[1] if len(shapes) > 1 else None)
     copies = not call.node.attributes.get("allowzero")
     sizes: list[Dim] = []
     for axis, size in enumerate(target):
@@ -67,10 +65,18 @@ def _reshaped(scope: Scope, call: Call, shapes: Sequence[Shape]) -> Shape:
     return tuple(sizes)
 
 
-def _rank_of_list(_scope: Scope, _call: Call, shape: Shape) -> Shape:
+def reshape_target(scope: Scope, call: Call) -> Shape:
+    """Return the sizes that a Reshape states, with its 0 and -1; None where not even their number is known."""
+    stated = attribute_integers(call, "shape")
+    if stated is not None:
+        return stated
+    return size_list(scope, call.node.inputs[1]) if len(call.node.inputs) > 1 else None
+
+
+def _of_rank(shape: Shape) -> Shape:
     """Return a shape of unknown sizes where only the number of them is known."""
     count = shape[0] if shape is not None and len(shape) == 1 else None
-    return (None,) * count if isinstance(count, int) and count <= 64 else None
+    return (None,) * count if isinstance(count, int) and count <= MAX_LENGTH else None
 
 
 def _flattened(_scope: Scope, call: Call, shapes: Sequence[Shape]) -> Shape:
@@ -155,12 +161,12 @@ def _cut(_scope: Scope, _call: Call, shapes: Sequence[Shape]) -> Shape:
 
 
 def _expanded(scope: Scope, call: Call, shapes: Sequence[Shape]) -> Shape:
-    target = integers(scope, call.node.inputs[1])
+    target = size_list(scope, call.node.inputs[1])
     return None if target is None else broadcast(shapes[0], target)
 
 
 def _made(scope: Scope, call: Call, _shapes: Sequence[Shape]) -> Shape:
-    return integers(scope, call.node.inputs[0])
+    return size_list(scope, call.node.inputs[0])
 
 
 _SAME = [

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from bn_audit.formats._onnx.assembly import Call
 from bn_audit.formats._onnx.scopes import Scope
 from bn_audit.formats._onnx.shape_rules import RULES, Rule
+from bn_audit.formats._onnx.size_lists import follow_sizes
 from bn_audit.formats._onnx.sizes import Shape
 
 
@@ -34,15 +35,20 @@ class Shapes:
         for call in scope.body.calls:
             for _ in call.bodies:
                 self._visit(next(inner))
+            given = [self(scope, name) for name in call.node.inputs]
             rule = RULES.get(call.node.op) if not call.node.domain else None
-            shape = (
-                None if rule is None else _guarded(rule, scope, call, [self(scope, name) for name in call.node.inputs])
-            )
+            shape = None if rule is None else _guarded(rule, scope, call, given)
+            follow_sizes(scope, call, given)
             for index, name in enumerate(call.node.outputs):
                 stated = scope.body.types.get(name)
-                known = stated.shape if stated is not None else None
-                inferred = shape if index == 0 else None
-                found[name] = known if known is not None and (inferred is None or None not in known) else inferred
+                found[name] = _surer(shape if index == 0 else None, stated.shape if stated is not None else None)
+
+
+def _surer(inferred: Shape, stated: Shape) -> Shape:
+    """Return an inferred shape with what the file states beside it; operators do not err, annotations may."""
+    if inferred is None or stated is None or len(inferred) != len(stated):
+        return stated if inferred is None else inferred
+    return tuple(size if size is not None else other for size, other in zip(inferred, stated, strict=True))
 
 
 def _guarded(rule: Rule, scope: Scope, call: Call, shapes: Sequence[Shape]) -> Shape:
