@@ -17,7 +17,7 @@ Remedy: remove the operator, or reduce within each sample.
 Limits: where an output does depend on other samples BN401 reports it, and names every such node in its evidence. Batch
     norms in training form have rules of their own. Checks that only stop the model (assertions over the batch) are
     found as well. Where an output is undecided the effect may reach it: confidence is medium.
-Sources: the batch-flow proof of this tool; MinibatchStdDev in Karras et al. 2018, section 3, for a typical operator.
+Sources: Karras et al. 2018, section 3 (minibatch standard deviation), for a typical operator.
 """
 
 from __future__ import annotations
