@@ -67,15 +67,6 @@ def outputs_by_model(subject: Subject, *verdicts: str) -> dict[str, list[OutputF
     return groups
 
 
-def marks_by_model(subject: Subject, kind: str) -> dict[str, list[FlowMark]]:
-    """Return the nodes of one kind by the route of their model."""
-    groups: dict[str, list[FlowMark]] = {}
-    for mark in subject.flow_marks:
-        if mark.kind == kind:
-            groups.setdefault(mark.model, []).append(mark)
-    return groups
-
-
 def layer_at(subject: Subject, place: OutputFlow | FlowMark) -> NormLayer | None:
     """Return the batch norm to which a node belongs, if that layer is one that uses the batch's statistics."""
     for norm in subject.norms:
