@@ -28,22 +28,17 @@ _MODEL_FIELDS = {
 _GRAPH, _IR_VERSION = 7, 1
 _GRAPH_FIELDS = frozenset((1, 2, 5, 10, 11, 12, 13, 14, 15, 16))
 
-_FIRST_BYTES = frozenset(b"\x08\x12\x1a\x22\x28\x32\x3a\x42\x72\xa2\xca\xd2")
-"""The first bytes of the tags of these fields."""
-
 _MAX_IR_VERSION = 1000
 """Above what ONNX will ever count to; the first bytes of other files, read as a number, are mostly larger."""
 
 _MAX_FIELDS = 65536
 
 
-def begins_as_model(source: Source, head: bytes) -> bool:
+def is_model(source: Source) -> bool:
     """Return whether every field of the file is one of an ONNX model, with a version and a graph among them.
 
     A file that ends within its graph counts: it is a damaged model, and no other format begins like one.
     """
-    if head[:1] not in [bytes((byte,)) for byte in _FIRST_BYTES]:
-        return False
     reader = ProtobufReader(source)
     seen: set[int] = set()
     position = 0

@@ -9,27 +9,24 @@ Source: onnx/onnx.proto, docs/IR.md and docs/ExternalData.md of ONNX 1.23.
 
 from __future__ import annotations
 
-from bn_audit.containers.onnx_messages import read_model
-from bn_audit.containers.onnx_records import ModelRecord
-from bn_audit.containers.onnx_sniff import begins_as_model
 from bn_audit.containers.target import FileTarget, Target
-from bn_audit.errors import MalformedFileError, NoModelError
-from bn_audit.formats._onnx.assembly import Body, assemble
-from bn_audit.formats._onnx.batch_norms import NEWEST_OPERATOR_SET
-from bn_audit.formats._onnx.norms import read_norms
-from bn_audit.formats._onnx.random_calls import random_calls
-from bn_audit.formats._onnx.reading import Reading
-from bn_audit.formats._onnx.scopes import open_scope
+from bn_audit.errors import NoModelError
 from bn_audit.interfaces import Format
-from bn_audit.subject.norm import Mode, NormLayer
-from bn_audit.subject.subject import Facts, Form, Model, Subject
+from bn_audit.subject.subject import Subject
 
 NAME = "onnx"
+
+_FIRST_BYTES = frozenset(b"\x08\x12\x1a\x22\x28\x32\x3a\x42\x72\xa2\xca\xd2")
+"""The first byte of each field that a model may begin with; few other files begin with one."""
 
 
 def sniff(target: Target) -> bool:
     """Return whether the file is a message as ONNX models are."""
-    return isinstance(target, FileTarget) and begins_as_model(target.source, target.head)
+    if not isinstance(target, FileTarget) or target.head[:1] == b"" or target.head[0] not in _FIRST_BYTES:
+        return False
+    from bn_audit.containers.onnx_sniff import is_model  # every check sniffs, few files come this far
+
+    return is_model(target.source)
 
 
 def read(target: Target) -> Subject:
@@ -41,53 +38,9 @@ def read(target: Target) -> Subject:
     """
     if not isinstance(target, FileTarget):
         raise NoModelError(f"{target.name}: not a file")
-    record = read_model(target.source)
-    if record.graph is None:
-        raise NoModelError(f"{target.name}: an ONNX file without a graph: export the model again")
-    if any(version < 1 for version in record.versions.values()):
-        raise MalformedFileError(f"{target.name}: states an impossible version of its operators: export it again")
-    body = assemble(target.source, record, record.graph)
-    reading = Reading(source=target.source, scope=open_scope(body))
-    norms = read_norms(reading)
-    return Subject(
-        source=target.name,
-        format=NAME,
-        facts=Facts.MODES | Facts.SETTINGS | Facts.VALUES | Facts.GRAPH,
-        models=(_model(body, norms),),
-        norms=norms,
-        random_calls=tuple(random_calls(reading.scope)),
-        graphs={"": body.graph},
-        unread=(*_unread(record), *reading.notes),
-    )
+    from bn_audit.formats._onnx.model import read_subject  # every check sniffs, few read this format
 
-
-def _model(body: Body, norms: tuple[NormLayer, ...]) -> Model:
-    roots = (call.place.root for call in body.calls)
-    return Model(
-        route="",
-        form=Form.GRAPH,
-        type_name=next((root for root in roots if root is not None), body.graph.name or None),
-        mode=_mode(norms),
-        tensors=tuple(body.graph.constants.values()),
-    )
-
-
-def _mode(norms: tuple[NormLayer, ...]) -> Mode:
-    """Return the mode of all batch norms that have one to be in: without statistics both look alike."""
-    modes = {norm.mode for norm in norms if norm.kind.is_batch_norm and norm.has_running_statistics}
-    return modes.pop() if len(modes) == 1 else Mode.UNKNOWN
-
-
-def _unread(record: ModelRecord) -> tuple[str, ...]:
-    notes = []
-    version = record.versions.get("", 0)
-    if version > NEWEST_OPERATOR_SET:
-        notes.append(
-            f"opset {version} is newer than {NEWEST_OPERATOR_SET}, the newest this version knows: judged by that"
-        )
-    if record.trains:
-        notes.append("graphs for training beside the graph for inference are not read")
-    return tuple(notes)
+    return read_subject(target.source, NAME)
 
 
 FORMAT = Format(

@@ -1,0 +1,72 @@
+"""An ONNX file as a subject."""
+
+from __future__ import annotations
+
+from bn_audit.containers.onnx_messages import read_model
+from bn_audit.containers.onnx_records import ModelRecord
+from bn_audit.containers.source import Source
+from bn_audit.errors import MalformedFileError, NoModelError
+from bn_audit.formats._onnx.assembly import Body, assemble
+from bn_audit.formats._onnx.batch_norms import NEWEST_OPERATOR_SET
+from bn_audit.formats._onnx.norms import read_norms
+from bn_audit.formats._onnx.random_calls import random_calls
+from bn_audit.formats._onnx.reading import Reading
+from bn_audit.formats._onnx.scopes import open_scope
+from bn_audit.subject.norm import Mode, NormLayer
+from bn_audit.subject.subject import Facts, Form, Model, Subject
+
+
+def read_subject(source: Source, format_name: str) -> Subject:
+    """Return the one model of a file with its graph; the elements of tensors stay in the file.
+
+    Raises:
+        NoModelError: there is no graph in it.
+        ArtifactError: it is damaged, contradicts itself, or is larger than what is read here.
+    """
+    record = read_model(source)
+    if record.graph is None:
+        raise NoModelError(f"{source.name}: an ONNX file without a graph: export the model again")
+    if any(version < 1 for version in record.versions.values()):
+        raise MalformedFileError(f"{source.name}: states an impossible version of its operators: export it again")
+    body = assemble(source, record, record.graph)
+    reading = Reading(source=source, scope=open_scope(body))
+    norms = read_norms(reading)
+    return Subject(
+        source=source.name,
+        format=format_name,
+        facts=Facts.MODES | Facts.SETTINGS | Facts.VALUES | Facts.GRAPH,
+        models=(_model(body, norms),),
+        norms=norms,
+        random_calls=tuple(random_calls(reading.scope)),
+        graphs={"": body.graph},
+        unread=(*_unread(record), *reading.notes),
+    )
+
+
+def _model(body: Body, norms: tuple[NormLayer, ...]) -> Model:
+    roots = (call.place.root for call in body.calls)
+    return Model(
+        route="",
+        form=Form.GRAPH,
+        type_name=next((root for root in roots if root is not None), body.graph.name or None),
+        mode=_mode(norms),
+        tensors=tuple(body.graph.constants.values()),
+    )
+
+
+def _mode(norms: tuple[NormLayer, ...]) -> Mode:
+    """Return the mode of all batch norms that have one to be in: without statistics both look alike."""
+    modes = {norm.mode for norm in norms if norm.kind.is_batch_norm and norm.has_running_statistics}
+    return modes.pop() if len(modes) == 1 else Mode.UNKNOWN
+
+
+def _unread(record: ModelRecord) -> tuple[str, ...]:
+    notes = []
+    version = record.versions.get("", 0)
+    if version > NEWEST_OPERATOR_SET:
+        notes.append(
+            f"opset {version} is newer than {NEWEST_OPERATOR_SET}, the newest this version knows: judged by that"
+        )
+    if record.trains:
+        notes.append("graphs for training beside the graph for inference are not read")
+    return tuple(notes)
