@@ -1,0 +1,241 @@
+"""Combining arrays element by element.
+
+Every operator of every dialect comes down to this and to the choices, reductions, moves and contractions in the modules
+beside this one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import numpy as np
+
+from bn_audit.flow.cells import (
+    DOUBT,
+    EACH,
+    FORGIVE,
+    LINE,
+    LOWEST,
+    MET,
+    SAME,
+    ZERO,
+    Cells,
+    ShapeConflictError,
+    explicit,
+    grid,
+    less_certain,
+    may,
+    several,
+)
+from bn_audit.flow.constants import Constant
+from bn_audit.flow.tokens import Bits, mixed, token
+
+Operand: TypeAlias = Cells | Constant
+
+
+@dataclass(frozen=True, slots=True)
+class Aligned:
+    """Operands on one grid.
+
+    Attributes:
+        pattern: Which of the LINE axes of the result each operand has; part of the form of whatever is computed.
+    """
+
+    shape: tuple[int, ...]
+    kinds: tuple[int, ...]
+    operands: tuple[Cells, ...]
+    pattern: tuple[int, ...]
+
+
+def broadcast_shape(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """Return the shape to which all `shapes` broadcast.
+
+    Raises:
+        ShapeConflictError: they do not.
+    """
+    rank = max(map(len, shapes))
+    result = [1] * rank
+    for shape in shapes:
+        for axis, size in enumerate(shape, rank - len(shape)):
+            if size != 1:
+                if result[axis] not in (1, size):
+                    raise ShapeConflictError(f"shapes {' and '.join(map(str, shapes))} do not broadcast")
+                result[axis] = size
+    return tuple(result)
+
+
+def as_cells(operand: Operand, each: tuple[int, ...] = ()) -> Cells:
+    """Return the cells of an operand, with a cell for every index of `each` where the values are known."""
+    return operand if isinstance(operand, Cells) else operand.cells(each)
+
+
+def at_rank(cells: Cells, rank: int) -> Cells:
+    """Return the cells with axes of size 1 put in front."""
+    new = rank - cells.rank
+    if new <= 0:
+        return cells
+    front = (1,) * new
+    return replace(
+        cells,
+        shape=front + cells.shape,
+        kinds=(SAME,) * new + cells.kinds,
+        owners=cells.owners.reshape(front + cells.owners.shape),
+        forms=cells.forms.reshape(front + cells.forms.shape),
+    )
+
+
+def aligned(operands: Sequence[Operand]) -> Aligned:
+    """Return the operands with cells for every index of any axis along which one of them has such cells."""
+    shape = broadcast_shape([operand.shape for operand in operands])
+    rank = len(shape)
+    each: set[int] = set()
+    for operand in operands:
+        if isinstance(operand, Cells):
+            offset = rank - operand.rank
+            each.update(axis + offset for axis, kind in enumerate(operand.kinds) if kind == EACH)
+    grid(tuple(shape[axis] for axis in each))
+    placed: list[Cells] = []
+    for operand in operands:
+        offset = rank - len(operand.shape)
+        own = tuple(axis - offset for axis in each if axis >= offset)
+        cells = as_cells(operand, own)
+        # A repeated axis needs no cells of its own: the arrays broadcast.
+        lines = tuple(axis for axis in own if cells.kinds[axis] == LINE)
+        placed.append(at_rank(explicit(cells, lines) if lines else cells, rank))
+    kinds = tuple(
+        EACH if axis in each else LINE if any(cells.kinds[axis] == LINE for cells in placed) else SAME
+        for axis in range(rank)
+    )
+    lines = tuple(axis for axis, kind in enumerate(kinds) if kind == LINE)
+    pattern = tuple(sum(1 << i for i, axis in enumerate(lines) if c.kinds[axis] == LINE) for c in placed)
+    return Aligned(shape, kinds, tuple(placed), pattern)
+
+
+def pointwise(seed: object, operands: Sequence[Operand], *, selects: bool | None = None) -> Cells:
+    """Return what a function of corresponding elements gives.
+
+    Args:
+        seed: What tells this function from others: the operator and its attributes.
+        operands: Broadcast against each other as in numpy.
+        selects: Whether the result can be zero depending on the data; None where it is so if all operands are.
+    """
+    on_grid = aligned(operands)
+    return joined(seed, on_grid, selects)
+
+
+def joined(seed: object, on_grid: Aligned, selects: bool | None = None) -> Cells:
+    """Return what a function of the corresponding elements of aligned operands gives."""
+    first, *others = on_grid.operands
+    owners = first.owners
+    forms = mixed(first.forms, token("pointwise", seed, on_grid.pattern))
+    for other in others:
+        owners = owners | other.owners
+        forms = mixed(forms, other.forms)
+    if others and owners.size and (owners & FORGIVE).any():
+        owners = forgiven(owners, first.owners)
+    if selects is None:
+        selects = all(cells.selects for cells in on_grid.operands)
+    along = tuple(size if kind == EACH else 1 for size, kind in zip(on_grid.shape, on_grid.kinds, strict=True))
+    if owners.shape != along:
+        owners = np.broadcast_to(owners, along)
+    if forms.shape != along:
+        forms = np.broadcast_to(forms, along)
+    return Cells(on_grid.shape, on_grid.kinds, owners, forms, selects)
+
+
+def forgiven(owners: Bits, kept: Bits | None) -> Bits:
+    """Return the owners where samples that meet are forgotten: those of `kept` remain, or none."""
+    met = several(may(owners)) & ((owners & FORGIVE) != 0)
+    if not met.any():
+        return owners
+    remaining = np.zeros_like(owners) if kept is None else np.broadcast_to(kept, owners.shape)
+    remaining = np.where(several(may(remaining)), np.uint64(0), remaining)
+    return np.where(met, remaining | FORGIVE | MET, owners)
+
+
+def keeping_zero(seed: object, cells: Cells, selects: bool | None = None) -> Cells:
+    """Return what a function gives that maps zero to zero."""
+    result = pointwise(seed, [cells], selects=selects)
+    return with_constant(result, np.broadcast_to(cells.forms == ZERO, result.forms.shape), ZERO)
+
+
+def with_constant(cells: Cells, where: np.ndarray[tuple[int, ...], np.dtype[np.bool_]], form: np.uint64) -> Cells:
+    """Return the cells with a known constant at some of them."""
+    if not where.any():
+        return cells
+    owners = np.where(where, cells.owners & FORGIVE, cells.owners)
+    return replace(cells, owners=owners, forms=np.where(where, form, cells.forms))
+
+
+def product(seed: object, operands: Sequence[Operand]) -> Cells:
+    """Return an element-wise product: zero where an operand is known to be zero, for finite values of the others."""
+    tracked = [operand for operand in operands if isinstance(operand, Cells)]
+    if any(several(may(cells.owners)).any() for cells in tracked):
+        # A zero weight undoes what mixed, so it is looked for only then.
+        if any(isinstance(operand, Constant) and operand.is_zero() for operand in operands):
+            shape = broadcast_shape([operand.shape for operand in operands])
+            return all_zero(shape)
+        if len(tracked) > 1 and any(cells.selects for cells in tracked):
+            operands = [less_certain(o) if isinstance(o, Cells) and _selected(o, tracked) else o for o in operands]
+    on_grid = aligned(operands)
+    result = joined(seed, on_grid, any(cells.selects for cells in on_grid.operands))
+    zero = np.zeros(result.forms.shape, bool)
+    for cells in on_grid.operands:
+        zero = zero | (cells.forms == ZERO)
+    return with_constant(result, zero, ZERO)
+
+
+def _selected(cells: Cells, operands: Sequence[Cells]) -> bool:
+    return any(other.selects for other in operands if other is not cells)
+
+
+def all_zero(shape: tuple[int, ...]) -> Cells:
+    """Return the cells of an array of zeros."""
+    ones = (1,) * len(shape)
+    return Cells(shape, (SAME,) * len(shape), np.zeros(ones, np.uint64), np.zeros(ones, np.uint64))
+
+
+def added(seed: object, operands: Sequence[Operand], *, minus: bool = False) -> Cells:
+    """Return an element-wise sum (or the difference of two operands).
+
+    A zero adds nothing; minus infinity stays what it is; the difference of equal functions of one sample is zero.
+    """
+    on_grid = aligned(operands)
+    result = joined(seed, on_grid)
+    if len(on_grid.operands) != 2:
+        return result
+    left, right = on_grid.operands
+    if minus:
+        alike = (left.forms == right.forms) & (left.owners == right.owners) & ~several(may(left.owners))
+        alike = alike & ((left.owners & DOUBT) == 0)
+        if on_grid.pattern[0] == on_grid.pattern[1]:
+            result = with_constant(result, np.broadcast_to(alike, result.forms.shape), ZERO)
+        return _neutral(result, on_grid, ((right, left, 0),))
+    lowest = (left.forms == LOWEST) | (right.forms == LOWEST)
+    result = with_constant(result, np.broadcast_to(lowest, result.forms.shape), LOWEST)
+    return _neutral(result, on_grid, ((right, left, 0), (left, right, 1)))
+
+
+def quotient(seed: object, left: Operand, right: Operand) -> Cells:
+    """Return an element-wise quotient: zero where the numerator is, for divisors other than zero."""
+    on_grid = aligned([left, right])
+    numerator, divisor = on_grid.operands
+    if numerator.selects and several(may(divisor.owners)).any():
+        on_grid = replace(on_grid, operands=(numerator, less_certain(divisor)))
+    result = joined(seed, on_grid, numerator.selects)
+    return with_constant(result, np.broadcast_to(numerator.forms == ZERO, result.forms.shape), ZERO)
+
+
+def _neutral(result: Cells, on_grid: Aligned, cases: Sequence[tuple[Cells, Cells, int]]) -> Cells:
+    """Return the result with what remains of one operand where the other is zero."""
+    for zero, kept, index in cases:
+        # The kept operand's form takes fewer indices than the result's where it is repeated along a LINE axis.
+        if on_grid.pattern[index] == (1 << sum(kind == LINE for kind in on_grid.kinds)) - 1:
+            where = np.broadcast_to(zero.forms == ZERO, result.forms.shape)
+            if where.any():
+                forms = np.where(where, kept.forms, result.forms)
+                owners = np.where(where, kept.owners, result.owners)
+                result = replace(result, forms=forms, owners=owners)
+    return result

@@ -1,0 +1,206 @@
+"""Constants of a graph: read only when their values decide something, and compared across samples and batch sizes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bn_audit.errors import ArtifactError
+from bn_audit.flow.cells import EACH, LINE, SAME, ZERO, Cells, grid, uniform
+from bn_audit.flow.tokens import Bits, digest, token
+from bn_audit.subject.tensor import TensorRef, decode
+
+Array = NDArray[Any]
+
+MAX_READ_BYTES = 1 << 20
+"""Larger constants are weights: their values do not decide where samples go."""
+MAX_FOLDED = 1 << 16
+"""Elements of an operand up to which constants are computed; larger ones are followed without values."""
+SMALL = 256
+"""Elements up to which an initialiser is known by its values; larger ones by name."""
+
+TOLERANCE = 2e-6
+"""Relative difference up to which computed constants are equal, some 16 units in the last place of float32: numpy's
+vectorised functions differ in the last place from lane to lane (found on the position encoding of EdgeNeXt)."""
+
+LOWEST_SCORE = -1e30
+"""Constants below it act as minus infinity beside finite scores; masks use float32's lowest value."""
+
+_NATIVE = {name: np.dtype(name) for name in ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32")}
+_NATIVE |= {name: np.dtype(name) for name in ("uint64", "float16", "float32", "float64", "complex64", "complex128")}
+
+
+@dataclass(slots=True)
+class Ledger:
+    """The forms given to values of constants so far: close floating-point values get one form."""
+
+    exact: dict[bytes, np.uint64] = field(default_factory=dict)
+    close: dict[int, list[tuple[Array, np.uint64]]] = field(default_factory=dict)
+
+    MAX_CLOSE = 256
+    """Rows of one length that later ones are compared with."""
+
+    def forms(self, rows: Array) -> Bits:
+        """Return one form for each row of a matrix."""
+        return np.array([self.form(row) for row in rows], np.uint64)
+
+    def form(self, row: Array) -> np.uint64:
+        """Return the form of a vector of values."""
+        if row.dtype.kind in "iub":
+            row = row.astype(np.int64) if row.dtype != np.uint64 else row
+        elif row.dtype.kind == "f":
+            row = row.astype(np.float64)
+        if not row.any():
+            return ZERO
+        key = row.dtype.kind.encode() + row.tobytes()
+        found = self.exact.get(key)
+        if found is None:
+            found = self.exact[key] = self._close(row) if row.dtype.kind == "f" else digest(key)
+        return found
+
+    def _close(self, row: Array) -> np.uint64:
+        known = self.close.setdefault(row.size, [])
+        for other, form in known:
+            if equal(row, other):
+                return form
+        form = digest(row.tobytes())
+        if len(known) < self.MAX_CLOSE:
+            known.append((row, form))
+        return form
+
+
+def equal(left: Array, right: Array) -> bool:
+    """Return whether two arrays of one shape are equal up to rounding."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        finite = left[np.isfinite(left)]
+        scale = float(np.abs(finite).max()) if finite.size else 0.0
+        return bool(np.allclose(left, right, rtol=TOLERANCE, atol=TOLERANCE * scale, equal_nan=True))
+
+
+class Constant:
+    """An array whose elements depend on no sample.
+
+    Attributes:
+        shape: Sizes of the array.
+    """
+
+    __slots__ = ("_form", "_read", "_values", "ledger", "reference", "shape")
+
+    def __init__(self, ledger: Ledger, *, values: Array | None = None, reference: TensorRef | None = None) -> None:
+        self.ledger = ledger
+        self.reference = reference
+        self._values = values
+        self._read = reference is None
+        self._form: np.uint64 | None = None
+        self.shape: tuple[int, ...] = (
+            tuple(reference.shape) if reference is not None else () if values is None else values.shape
+        )
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    def values(self) -> Array | None:
+        """Return the elements, read on first use; None where they are too many or cannot be had."""
+        if not self._read and self.reference is not None:
+            self._read = True
+            self._values = _read(self.reference)
+        return self._values
+
+    @property
+    def is_light(self) -> bool:
+        """Whether the values are at hand or few."""
+        return self.size <= MAX_FOLDED and self.values() is not None
+
+    def form(self) -> np.uint64:
+        """Return the form of the whole array."""
+        if self._form is None:
+            by_name = self.reference is not None and self.size > SMALL
+            values = None if by_name else self.values()
+            if values is not None:
+                thin = thinned(values)
+                inner = self.ledger.form(thin.reshape(-1))
+                self._form = inner if inner == ZERO or thin.size == 1 else token(int(inner), thin.shape)
+            else:
+                self._form = token("unread") if self.reference is None else _named(self.reference)
+        return self._form
+
+    def reshaped(self, shape: tuple[int, ...]) -> Constant:
+        """Return the same elements in another shape that adds or drops axes of size 1 only; nothing is read."""
+        other = Constant(self.ledger, values=None if self._values is None else self._values.reshape(shape))
+        other.shape = shape
+        if self._values is None and self.reference is not None and not self._read:
+            other.reference, other._read = replace(self.reference, shape=shape), False
+        other._form = self.form()
+        return other
+
+    def is_zero(self) -> bool:
+        """Whether every element is known to be zero."""
+        values = self.values()
+        return values is not None and not thinned(values).any()
+
+    def cells(self, each: tuple[int, ...] = ()) -> Cells:
+        """Return the cells of this constant, with a cell for every index of the axes `each` along which it varies."""
+        values = None
+        if any(self.shape[axis] > 1 for axis in each):
+            values = self.values()
+        if values is None:
+            lines = uniform(self.shape, self.form())
+            if self._values is None:
+                return lines
+            kinds = tuple(LINE if size > 1 else SAME for size in thinned(self._values).shape)
+            return Cells(self.shape, kinds, lines.owners, lines.forms)
+        return _cells_of(values, each, self.ledger)
+
+
+def _cells_of(values: Array, each: tuple[int, ...], ledger: Ledger) -> Cells:
+    thin = thinned(values)
+    axes = [axis for axis in sorted(each) if thin.shape[axis] > 1]
+    others = [axis for axis in range(thin.ndim) if axis not in axes]
+    along = tuple(thin.shape[axis] if axis in axes else 1 for axis in range(thin.ndim))
+    grid(along)
+    rows = thin.transpose([*axes, *others]).reshape(math.prod(along), -1)
+    forms = _scalar_forms(rows[:, 0], ledger) if rows.shape[1] == 1 else ledger.forms(rows)
+    kinds = tuple(EACH if a in axes else LINE if thin.shape[a] > 1 else SAME for a in range(thin.ndim))
+    return Cells(values.shape, kinds, np.zeros(along, np.uint64), forms.reshape(along))
+
+
+def _scalar_forms(column: Array, ledger: Ledger) -> Bits:
+    """Return the form of each number, with minus infinity marked."""
+    distinct, places = np.unique(column, return_inverse=True)
+    forms = ledger.forms(distinct.reshape(-1, 1))
+    if distinct.dtype.kind == "f":
+        forms[distinct <= LOWEST_SCORE] = np.uint64(1)
+    return forms[places.reshape(-1)]
+
+
+def thinned(values: Array) -> Array:
+    """Return the array with size 1 along the axes along which it is a broadcast view."""
+    index = tuple(
+        slice(0, 1) if step == 0 and n > 1 else slice(None)
+        for step, n in zip(values.strides, values.shape, strict=True)
+    )
+    return values[index]
+
+
+def _named(reference: TensorRef) -> np.uint64:
+    return token("constant", reference.name, reference.shape, reference.dtype)
+
+
+def _read(reference: TensorRef) -> Array | None:
+    native = _NATIVE.get(reference.dtype)
+    if reference.numel * (native.itemsize if native else 2) > MAX_READ_BYTES:
+        return None
+    try:
+        data = reference.load()
+        if native is not None:
+            flat = np.frombuffer(data, native.newbyteorder("<")).astype(native)
+        else:
+            flat = np.array(decode(reference.dtype, data), np.float32)
+    except (ArtifactError, ValueError):
+        return None
+    return flat.reshape(reference.shape) if flat.size == reference.numel else None

@@ -1,0 +1,116 @@
+"""Sums of products over common axes: matrix products, einsum and, with windows, convolutions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from bn_audit.flow.algebra import Operand, product
+from bn_audit.flow.cells import DOUBT, EACH, Cells, ShapeConflictError, at_most, several, some, tidied
+from bn_audit.flow.constants import Constant
+from bn_audit.flow.movement import reshaped, transposed
+from bn_audit.flow.reduction import reduced
+
+MAX_DENSE = 1 << 18
+"""Cells of a product up to which known zeros of a constant are looked for."""
+
+
+def contracted(seed: object, operands: Sequence[Operand], terms: Sequence[str], out: str) -> Cells:
+    """Return the sum of products that an einsum equation names, letter by letter.
+
+    Args:
+        terms: One letter for each axis of each operand, no letter twice in a term.
+        out: The letters of the result; the others are summed.
+
+    Raises:
+        ShapeConflictError: a letter has two sizes.
+    """
+    sizes = letter_sizes(operands, terms)
+    summed = [letter for letter in sizes if letter not in out]
+    order = [*out, *summed]
+    opened = [_opened(operand, term, operands, terms, sizes) for operand, term in zip(operands, terms, strict=True)]
+    placed = [_placed(cells, term, order) for cells, term in zip(opened, terms, strict=True)]
+    total = placed[0]
+    for index, other in enumerate(placed[1:]):
+        total = product((seed, index), [total, other])
+    axes = tuple(range(len(out), len(order)))
+    over_cells = any(total.kinds[axis] == EACH for axis in axes)
+    total = reduced(total, axes, (seed, "sum"), keep=False, kind="sum")
+    total = replace(total, selects=all(cells.selects for cells in placed))
+    if over_cells and not any((cells.owners & DOUBT).any() for cells in opened):
+        # Weights that were not read may be zero wherever samples would meet.
+        unread = ((total.owners & DOUBT) != 0) & several(some(total.owners))
+        total = replace(total, owners=np.where(unread, at_most(total.owners), total.owners))
+    return tidied(total)
+
+
+def letter_sizes(operands: Sequence[Operand], terms: Sequence[str]) -> dict[str, int]:
+    """Return the size of each letter; size 1 gives way to any other."""
+    sizes: dict[str, int] = {}
+    for operand, term in zip(operands, terms, strict=True):
+        if len(term) != len(operand.shape):
+            raise ShapeConflictError(f"an operand of shape {operand.shape} has no {len(term)} axes")
+        for letter, size in zip(term, operand.shape, strict=True):
+            known = sizes.setdefault(letter, size)
+            if known != size:
+                if 1 not in (known, size):
+                    raise ShapeConflictError(f"an axis is {known} in one operand and {size} in another")
+                sizes[letter] = max(known, size)
+    return sizes
+
+
+def _opened(
+    operand: Operand, term: str, operands: Sequence[Operand], terms: Sequence[str], sizes: Mapping[str, int]
+) -> Cells:
+    """Return an operand with cells for the letters that have cells in another, and zeros of constants known there."""
+    each = {
+        letter
+        for other, letters in zip(operands, terms, strict=True)
+        if isinstance(other, Cells)
+        for letter, kind in zip(letters, other.kinds, strict=True)
+        if kind == EACH
+    }
+    shared = tuple(axis for axis, letter in enumerate(term) if letter in each and operand.shape[axis] > 1)
+    if isinstance(operand, Cells):
+        return operand
+    if not shared:
+        return operand.cells()
+    whole = tuple(range(len(operand.shape)))
+    cells = 1
+    for letter in {*each, *term}:
+        cells *= sizes[letter]
+    if cells <= MAX_DENSE and _has_zeros(operand):
+        # Which elements of the other operand a row of the result reads depends on the zeros of that row.
+        return operand.cells(whole)
+    return operand.cells(shared)
+
+
+def _has_zeros(constant: Constant) -> bool:
+    values = constant.values()
+    return values is not None and bool((values == 0).any())
+
+
+def _placed(cells: Cells, term: str, order: Sequence[str]) -> Cells:
+    """Return the operand with its axes in `order`, and axes of size 1 for the letters it lacks."""
+    present = [letter for letter in order if letter in term]
+    moved = transposed(cells, [term.index(letter) for letter in present])
+    return reshaped(moved, [cells.shape[term.index(letter)] if letter in term else 1 for letter in order])
+
+
+def matrix_product(seed: object, left: Operand, right: Operand) -> Cells:
+    """Return ``left @ right`` as numpy defines it for any ranks."""
+    if not left.shape or not right.shape:
+        raise ShapeConflictError("a matrix product needs axes")
+    letters = "abcdefghijklmnopqrstuvw"
+    batch = max(len(left.shape), len(right.shape)) - 2
+    if batch > len(letters):
+        raise ShapeConflictError(f"a matrix product of {batch + 2} axes")
+    own = letters[: max(batch, 0)]
+    left_term = own[max(batch, 0) - (len(left.shape) - 2) :] + "xy" if len(left.shape) > 1 else "y"
+    right_term = own[max(batch, 0) - (len(right.shape) - 2) :] + "yz" if len(right.shape) > 1 else "y"
+    out = own + ("x" if len(left.shape) > 1 else "") + ("z" if len(right.shape) > 1 else "")
+    if left.shape[-1] != right.shape[-2 if len(right.shape) > 1 else -1]:
+        raise ShapeConflictError(f"cannot multiply {left.shape} by {right.shape}")
+    return contracted(seed, [left, right], [left_term, right_term], out)

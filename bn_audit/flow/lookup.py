@@ -1,0 +1,158 @@
+"""Taking and putting elements at places that constants or the data give."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from bn_audit.flow.algebra import Operand, aligned, as_cells, joined, pointwise
+from bn_audit.flow.cells import (
+    EACH,
+    FLAGS,
+    LINE,
+    SAME,
+    SAMPLES,
+    Cells,
+    at_most,
+    every,
+    explicit,
+    less_certain,
+    may,
+    packed,
+    several,
+    tidied,
+)
+from bn_audit.flow.constants import Array
+from bn_audit.flow.movement import reshaped, sliced
+from bn_audit.flow.reduction import reduced
+from bn_audit.flow.tokens import mixed, token
+
+
+def any_of(cells: Cells, axes: tuple[int, ...], seed: object) -> Cells:
+    """Return, with size 1 along `axes`, one element that something else chooses along them."""
+    lines = [(cells.lines_before(axis), cells.shape[axis]) for axis in axes if cells.kinds[axis] == LINE]
+    each = tuple(axis for axis in axes if cells.kinds[axis] == EACH)
+    owners, forms = cells.owners, cells.forms
+    reach, certain = owners & (SAMPLES | FLAGS), every(owners)
+    if each:
+        whole = reduced(cells, axes, seed, ordered=True)
+        reach = np.bitwise_or.reduce(reach, axis=each, keepdims=True)
+        certain = np.bitwise_and.reduce(certain, axis=each, keepdims=True)
+        forms = whole.forms
+    elif lines or any(cells.shape[axis] > 1 for axis in axes):
+        forms = mixed(forms, token("any of", seed, tuple(lines)))
+    return Cells(
+        tuple(1 if axis in axes else size for axis, size in enumerate(cells.shape)),
+        tuple(SAME if axis in axes else kind for axis, kind in enumerate(cells.kinds)),
+        packed(reach, certain, certain),
+        forms,
+        cells.selects,
+    )
+
+
+def looked_up(seed: object, table: Operand, axis: int, indices: Operand) -> Cells:
+    """Return the elements of `table` along `axis` that the data chooses; the axes of `indices` take its place."""
+    cells, places = as_cells(table), as_cells(indices)
+    entry = any_of(cells, (axis,), (seed, "entry"))
+    rank = places.rank
+    before, after = entry.shape[:axis], entry.shape[axis + 1 :]
+    entry = reshaped(entry, (*before, *(1,) * rank, *after))
+    places = reshaped(places, (*(1,) * len(before), *places.shape, *(1,) * len(after)))
+    return _by_choice((seed, "look up"), places, entry)
+
+
+def _by_choice(seed: object, places: Cells, entry: Cells) -> Cells:
+    """Return the entries chosen at `places`: where they may be of several samples, nothing certain is left of both."""
+    if several(may(entry.owners)).any():
+        open_ended = several(may(entry.owners))
+        entry = replace(entry, owners=np.where(open_ended, at_most(entry.owners), entry.owners))
+        places = less_certain(places)
+    return pointwise(seed, [places, entry], selects=entry.selects)
+
+
+def chosen_along(seed: object, table: Operand, axis: int, indices: Operand) -> Cells:
+    """Return the elements of `table` that the data chooses along `axis`, each where its index stands."""
+    cells, places = as_cells(table), as_cells(indices)
+    for other in range(cells.rank):
+        if other != axis and places.shape[other] != cells.shape[other]:
+            cells = sliced(cells, other, 0, 1, places.shape[other])
+    entry = any_of(cells, (axis,), (seed, "entry"))
+    return _by_choice((seed, "choose"), places, entry)
+
+
+def gathered(cells: Cells, flat: Array, shape: tuple[int, ...], axes: tuple[int, ...]) -> Cells:
+    """Return elements at known places.
+
+    Args:
+        flat: For each element of the result, its place in row-major order among the elements of `axes`, the leading
+            ones of the array; shape ``(..., )`` with which the result begins.
+        shape: Shape of the result: that of `flat`, then the remaining axes.
+        axes: The leading axes ``0 .. k-1``.
+    """
+    opened = explicit(cells, axes)
+    along = opened.owners.shape[len(axes) :]
+    owners = opened.owners.reshape(-1, *along)[flat]
+    forms = opened.forms.reshape(-1, *along)[flat]
+    kinds = tuple(EACH if size > 1 else SAME for size in flat.shape) + opened.kinds[len(axes) :]
+    return tidied(Cells(shape, kinds, owners, forms, cells.selects))
+
+
+def put(cells: Cells, flat: Array, updates: Cells, axes: tuple[int, ...], *, combine: object | None) -> Cells:
+    """Return the array with elements at known places replaced by, or combined with, those of `updates`.
+
+    Args:
+        flat: Place of each update in row-major order among the elements of the leading `axes`.
+        updates: Shape of `flat`, then the remaining axes.
+        combine: What combines old and new elements; None where the new ones replace the old.
+    """
+    count = len(axes)
+    opened = explicit(cells, axes)
+    news = explicit(updates, tuple(range(flat.ndim)))
+    each = tuple(
+        index
+        for index in range(cells.rank - count)
+        if EACH in (opened.kinds[count + index], news.kinds[flat.ndim + index])
+    )
+    opened = explicit(opened, tuple(count + index for index in each))
+    news = explicit(news, tuple(flat.ndim + index for index in each))
+    tail = opened.owners.shape[count:]
+    owners = np.array(opened.owners).reshape(-1, *tail)
+    forms = np.array(opened.forms).reshape(-1, *tail)
+    new_owners = news.owners.reshape(-1, *news.owners.shape[flat.ndim :])
+    new_forms = news.forms.reshape(-1, *news.forms.shape[flat.ndim :])
+    places = flat.reshape(-1)
+    if combine is None:
+        owners[places], forms[places] = new_owners, new_forms
+    else:
+        added = mixed(new_forms, token("scatter", combine))
+        forms[places] = mixed(forms[places], token("scattered", combine))
+        np.bitwise_or.at(owners, places, new_owners)
+        np.add.at(forms, places, np.broadcast_to(added, (places.size, *tail)))
+    lines = tuple(
+        EACH if i in each else LINE if LINE in (opened.kinds[count + i], news.kinds[flat.ndim + i]) else SAME
+        for i in range(cells.rank - count)
+    )
+    kinds = opened.kinds[:count] + lines
+    result = Cells(cells.shape, kinds, owners.reshape(opened.owners.shape), forms.reshape(opened.forms.shape))
+    return tidied(replace(result, selects=cells.selects or updates.selects))
+
+
+def put_by_data(seed: object, cells: Cells, axes: tuple[int, ...], indices: Cells, updates: Cells) -> Cells:
+    """Return the array with elements replaced, along `axes`, at places that the data chooses.
+
+    Args:
+        indices: Where the updates go; of size 1 along `axes` or along every axis.
+        updates: What goes there; likewise.
+    """
+    places = reduced(indices, [axis for axis in axes if axis < indices.rank], (seed, "places"), ordered=True)
+    news = any_of(updates, tuple(axis for axis in axes if axis < updates.rank), (seed, "updates"))
+    on_grid = aligned([cells, places, news])
+    result = joined(seed, on_grid, selects=True)
+    old, chooser, new = on_grid.operands
+    certain = every(chooser.owners) | every(old.owners & new.owners)
+    # What is put back where it was taken from does not depend on where that was.
+    open_ended = several(may(old.owners) | may(new.owners))
+    certain = np.where(open_ended, every(old.owners & new.owners), certain)
+    owners = packed(result.owners & (SAMPLES | FLAGS), certain, certain)
+    return replace(result, owners=np.broadcast_to(owners, result.owners.shape))

@@ -1,0 +1,1 @@
+"""The ONNX operators as declarations over the algebra of the batch flow."""

@@ -1,0 +1,188 @@
+"""ONNX operators that work element by element."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from bn_audit.flow.algebra import added, as_cells, keeping_zero, pointwise, product, quotient
+from bn_audit.flow.call import Call, Handler, Result
+from bn_audit.flow.cells import DOUBT, SAME, Cells
+from bn_audit.flow.choice import chosen
+from bn_audit.flow.tokens import token
+
+KEEP_ZERO = frozenset(
+    [
+        "Abs",
+        "Asin",
+        "Asinh",
+        "Atan",
+        "Atanh",
+        "Celu",
+        "Ceil",
+        "Elu",
+        "Erf",
+        "Floor",
+        "Gelu",
+        "HardSwish",
+        "LeakyRelu",
+        "Mish",
+        "Neg",
+        "Relu",
+        "Round",
+        "Selu",
+        "Shrink",
+        "Sign",
+        "Sin",
+        "Sinh",
+        "Softsign",
+        "Sqrt",
+        "Swish",
+        "Tan",
+        "Tanh",
+        "ThresholdedRelu",
+    ]
+)
+"""Functions of one operand that map zero to zero."""
+
+PLAIN = frozenset(
+    [
+        "Acos",
+        "Acosh",
+        "BitCast",
+        "BitShift",
+        "BitwiseAnd",
+        "BitwiseNot",
+        "BitwiseOr",
+        "BitwiseXor",
+        "Clip",
+        "Cos",
+        "Cosh",
+        "Exp",
+        "HardSigmoid",
+        "Log",
+        "Max",
+        "Mean",
+        "Min",
+        "Mod",
+        "PRelu",
+        "Pow",
+        "Reciprocal",
+        "RegexFullMatch",
+        "Sigmoid",
+        "Softplus",
+        "StringConcat",
+    ]
+)
+"""Any other functions of corresponding elements."""
+
+SELECTING = frozenset(
+    ["And", "Equal", "Greater", "GreaterOrEqual", "IsInf", "IsNaN", "Less", "LessOrEqual", "Not", "Or", "Xor"]
+)
+"""Functions whose results are masks."""
+
+MASK_TYPES = frozenset({2, 3, 4, 5, 6, 7, 9, 12, 13})
+"""Codes of the integer types and of bool: a cast to one of them cuts values off."""
+
+
+def keeps_zero(call: Call) -> Result:
+    return keeping_zero(call.seed, as_cells(call.operand(0)))
+
+
+def plain(call: Call) -> Result:
+    return pointwise(call.seed, call.operands())
+
+
+def selecting(call: Call) -> Result:
+    return pointwise(call.seed, call.operands(), selects=True)
+
+
+def identity(call: Call) -> Result:
+    value = call.inputs[0]
+    return value if value is not None else call.operand(0)
+
+
+def cast(call: Call) -> Result:
+    cells = as_cells(call.operand(0))
+    target = call.integer("to", 1)
+    return keeping_zero(("Cast", target), cells, selects=True) if target in MASK_TYPES else cells
+
+
+def add(call: Call) -> Result:
+    return added(call.seed, call.operands())
+
+
+def subtract(call: Call) -> Result:
+    return added(call.seed, call.operands(), minus=True)
+
+
+def multiply(call: Call) -> Result:
+    return product(call.seed, call.operands())
+
+
+def divide(call: Call) -> Result:
+    return quotient(call.seed, call.operand(0), call.operand(1))
+
+
+def where(call: Call) -> Result:
+    return chosen(call.seed, call.operand(0), call.operand(1), call.operand(2))
+
+
+def dropout(call: Call) -> Result:
+    """Each element is kept or not, whatever the others are; the noise itself is not followed."""
+    cells = as_cells(call.operand(0))
+    return cells, noise(call, cells.shape)
+
+
+def noise(call: Call, shape: tuple[int, ...]) -> Cells:
+    """Return the cells of random numbers: they belong to no sample, and their law is the same for all."""
+    ones = (1,) * len(shape)
+    forms = np.full(ones, token("noise", call.node.name))
+    return Cells(shape, (SAME,) * len(shape), np.full(ones, DOUBT), forms, selects=True)
+
+
+def random_like(call: Call) -> Result:
+    return noise(call, call.operand(0).shape)
+
+
+def random_shape(call: Call) -> Result:
+    return noise(call, call.integers("shape") or ())
+
+
+def random_choice(call: Call) -> Result:
+    """Bernoulli: each element is drawn with its own probability."""
+    return pointwise(call.seed, [call.operand(0)], selects=True)
+
+
+def multinomial(call: Call) -> Result:
+    """Each row of probabilities, shape (B, classes), gives a row of draws."""
+    from bn_audit.flow.movement import broadcast
+    from bn_audit.flow.reduction import reduced
+
+    rows = reduced(call.operand(0), (1,), call.seed, ordered=True)
+    wide = broadcast(rows, (rows.shape[0], call.integer("sample_size", 1)))
+    return replace(wide, selects=True)
+
+
+TABLE: dict[str, Handler] = {
+    **dict.fromkeys(KEEP_ZERO, keeps_zero),
+    **dict.fromkeys(PLAIN, plain),
+    **dict.fromkeys(SELECTING, selecting),
+    "Add": add,
+    "Sum": add,
+    "Sub": subtract,
+    "Mul": multiply,
+    "Div": divide,
+    "Where": where,
+    "Cast": cast,
+    "CastLike": cast,
+    "Identity": identity,
+    "Dropout": dropout,
+    "RandomNormalLike": random_like,
+    "RandomUniformLike": random_like,
+    "Bernoulli": random_choice,
+    "Multinomial": multinomial,
+    "RandomNormal": random_shape,
+    "RandomUniform": random_shape,
+}

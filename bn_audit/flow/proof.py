@@ -1,0 +1,197 @@
+"""The batch-flow proof: are the rows of each output independent of companions, position and batch size?
+
+The graph is followed twice, at two batch sizes, without running it: see `cells` for what is followed and `judging` for
+the verdicts. What is shown holds for these batch sizes, for the recorded shapes and for finite values.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from bn_audit.flow.cells import MAX_BATCH, UndecidableError
+from bn_audit.flow.constants import Ledger
+from bn_audit.flow.feeding import OPEN_SIZES, Feed, fed, feed_of
+from bn_audit.flow.following import Dialect, Run
+from bn_audit.flow.judging import Judgement, judge
+from bn_audit.flow.onnx_operators.table import ONNX
+from bn_audit.flow.values import Lost
+from bn_audit.subject.graph import Graph, Node
+from bn_audit.subject.subject import FlowMark, OutputFlow
+
+DIALECTS: dict[str, Dialect] = {"onnx": ONNX}
+
+TIME_LIMIT = 30.0
+"""Seconds after which what is not decided stays so; the slowest network measured takes a sixth of it."""
+
+QUANTISERS = frozenset({"DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM"})
+"""Operators that choose one range for all they are given."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """What was shown of one graph.
+
+    Attributes:
+        outputs: A verdict for each output.
+        marks: The nodes found remarkable, whether or not it shows in an output.
+        seconds: Time it took.
+        relaxed: What hard-coded batch sizes were taken to be open, one clause each.
+    """
+
+    outputs: tuple[OutputFlow, ...]
+    marks: tuple[FlowMark, ...]
+    seconds: float
+    relaxed: tuple[str, ...]
+
+
+def prove(
+    graph: Graph, *, model: str = "", batch_sizes: tuple[int, int] = (3, 5), time_limit: float = TIME_LIMIT
+) -> Proof:
+    """Return whether rows of each output depend on other rows, on their position or on the batch size.
+
+    Args:
+        model: Route of the model that the graph belongs to, for the verdicts.
+        batch_sizes: Two different numbers of samples, from 2 to 12.
+        time_limit: Seconds after which the rest is undecided.
+    """
+    start = time.monotonic()
+    dialect = DIALECTS.get(graph.dialect)
+    if dialect is None:
+        why = f"operators of the dialect {graph.dialect!r} are not followed"
+        return _proof(graph, model, {}, Judgement("undecided", None, why), (), start, ())
+    with np.errstate(all="ignore"):
+        attempt = _Attempt(dialect, graph, feed_of(graph), Ledger(), start + time_limit)
+        runs = _runs(attempt, batch_sizes)
+        if isinstance(runs, str):
+            return _proof(graph, model, {}, Judgement("undecided", None, runs), (), start, ())
+        judgements = {output.name: judge(output.name, runs.first, runs.second) for output in graph.outputs}
+        marks = _marks(model, runs, judgements)
+    relaxed = tuple(f"{node.op} {node.name}: {what}" for node, what in runs.first.replaced.values())
+    return _proof(graph, model, judgements, None, marks, start, relaxed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """How a graph is followed."""
+
+    dialect: Dialect
+    graph: Graph
+    feed: Feed
+    ledger: Ledger
+    deadline: float
+    sizes: tuple[int, int] = OPEN_SIZES[0]
+    relaxing: bool = False
+
+    def run(self, batch_size: int, *, forgiving: bool = False) -> Run:
+        run = Run(
+            dialect=self.dialect,
+            graph=self.graph,
+            ledger=self.ledger,
+            batch_size=batch_size,
+            deadline=self.deadline,
+            declared_batch=self.feed.declared,
+            relaxing=self.relaxing,
+        )
+        run.follow(fed(self.feed, batch_size, self.sizes, forgiving=forgiving))
+        return run
+
+
+@dataclass(frozen=True, slots=True)
+class _Runs:
+    """The runs at both batch sizes, or at the only one that the graph can run at."""
+
+    way: _Attempt
+    first: Run
+    second: Run | None
+
+
+def _runs(attempt: _Attempt, batch_sizes: tuple[int, int]) -> _Runs | str:
+    """Return the runs at both batch sizes, or at the one that the graph can run at; else why there are none."""
+    try:
+        return _followed(attempt, batch_sizes)
+    except UndecidableError as error:
+        return str(error)
+
+
+def _followed(attempt: _Attempt, batch_sizes: tuple[int, int]) -> _Runs:
+    best, chosen = attempt.run(batch_sizes[0]), attempt
+    for tried in _ways(attempt):
+        if not _conflicts(best):
+            break
+        run = tried.run(batch_sizes[0])
+        if _conflicts(run) < _conflicts(best):
+            best, chosen = run, tried
+    if not _conflicts(best):
+        return _Runs(chosen, best, chosen.run(batch_sizes[1]))
+    fixed = attempt.feed.declared
+    if fixed is not None and 1 < fixed <= MAX_BATCH:
+        return _Runs(attempt, attempt.run(fixed), None)
+    return _Runs(chosen, best, None)
+
+
+def _ways(attempt: _Attempt) -> Iterator[_Attempt]:
+    """Yield other ways to follow the graph, the most faithful first."""
+    sizes = OPEN_SIZES if attempt.feed.has_open_sizes else OPEN_SIZES[:1]
+    ways = [replace(attempt, sizes=size, relaxing=relaxing) for size in sizes for relaxing in (False, True)]
+    yield from ways[1:]
+
+
+def _conflicts(run: Run) -> int:
+    """Return the number of outputs that could not be computed because something does not fit."""
+    return sum(isinstance(value, Lost) and value.conflict for value in run.outputs.values())
+
+
+def _marks(model: str, runs: _Runs, judgements: dict[str, Judgement]) -> tuple[FlowMark, ...]:
+    """Return the nodes where samples meet, also those behind the first, and the other remarkable nodes."""
+    found: dict[tuple[str, str], FlowMark] = {}
+
+    def add(kind: str, node: Node, why: str) -> None:
+        found.setdefault((kind, node.name), FlowMark(model=model, kind=kind, node=node.name, path=node.path, why=why))
+
+    first = runs.first
+    for kind, node, why in first.remarks.values():
+        add(kind, node, why)
+    if runs.way.feed.declared is None:
+        for node, what in first.replaced.values():
+            add("fixed-batch", node, what)
+    try:
+        for kind, node, why in runs.way.run(first.batch_size, forgiving=True).remarks.values():
+            quantises = kind == "mixes" and node.op in QUANTISERS
+            clause = "one activation range for the whole batch" if quantises else f"{node.op} combines several samples"
+            add("quantises" if quantises else kind, node, why or clause)
+    except UndecidableError:
+        pass
+    for judgement in judgements.values():
+        if judgement.node is not None and judgement.verdict in ("position", "size"):
+            add(judgement.verdict, judgement.node, judgement.why)
+    return tuple(found.values())
+
+
+def _proof(
+    graph: Graph,
+    model: str,
+    judgements: dict[str, Judgement],
+    otherwise: Judgement | None,
+    marks: tuple[FlowMark, ...],
+    start: float,
+    relaxed: tuple[str, ...],
+) -> Proof:
+    outputs = []
+    for output in graph.outputs:
+        judgement = judgements.get(output.name) or otherwise or Judgement("undecided", None, "it was not followed")
+        node = judgement.node
+        outputs.append(
+            OutputFlow(
+                model=model,
+                output=output.name,
+                verdict=judgement.verdict,
+                node=node.name if node is not None else None,
+                path=node.path if node is not None else "",
+                why=judgement.why,
+            )
+        )
+    return Proof(outputs=tuple(outputs), marks=marks, seconds=time.monotonic() - start, relaxed=relaxed)
