@@ -31,7 +31,7 @@ from bn_audit.subject.tensor import TensorRef
 
 ROLES = ("weight", "bias", "running_mean", "running_var")
 
-NEWEST_OPERATOR_SET = 27
+NEWEST_OPERATOR_SET = 28
 """Of the operators read here, as of ONNX 1.23; a newer one is judged by this one's rules."""
 
 _INTERNAL = ("com.microsoft", "BatchNormInternal")

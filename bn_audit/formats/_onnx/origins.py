@@ -8,7 +8,7 @@ from bn_audit.flow.origin import Operation, input_origin
 from bn_audit.flow.placement import Folded, Placement, Special
 from bn_audit.formats._onnx.arguments import attribute_integers, stated_axes
 from bn_audit.formats._onnx.assembly import Call
-from bn_audit.formats._onnx.scopes import Scope
+from bn_audit.formats._onnx.scopes import Scope, may_draw
 from bn_audit.formats._onnx.shape_rules import reshape_target
 from bn_audit.formats._onnx.shapes import Shapes
 from bn_audit.formats._onnx.sizes import Shape
@@ -127,7 +127,10 @@ def _operations(scope: Scope, call: Call, shapes: Shapes) -> Iterator[tuple[str,
         return
     first, shape = node.outputs[0], shapes(scope, node.outputs[0])
     if node.domain or call.bodies:
-        yield from ((name, _operation("opaque", node.inputs, (), shapes(scope, name))) for name in node.outputs)
+        # What draws numbers, or may, gives samples that differ although nothing but constants goes in.
+        name = "bernoulli" if call.bodies or may_draw(call) else "opaque"
+        inputs = (*node.inputs, *(value for _, body in call.bodies for value in body.free))
+        yield from ((output, _operation(name, inputs, (), shapes(scope, output))) for output in node.outputs)
         return
     special = _SPECIAL.get(node.op)
     if special is not None:

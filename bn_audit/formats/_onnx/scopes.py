@@ -99,7 +99,7 @@ def open_scope(body: Body, outer: Scope | None = None) -> Scope:
         body=body, outer=outer, makers=makers, fixed=set(body.graph.constants), sized=set[str](), inputs=inputs
     )
     for call in body.calls:
-        if not call.bodies and not _may_draw(call):
+        if not call.bodies and not may_draw(call):
             # CastLike takes nothing but the dtype from its second input.
             read = call.node.inputs[:1] if call.node.op == "CastLike" else call.node.inputs
             values = [value for value in read if value]
@@ -112,7 +112,8 @@ def open_scope(body: Body, outer: Scope | None = None) -> Scope:
     return scope
 
 
-def _may_draw(call: Call) -> bool:
+def may_draw(call: Call) -> bool:
+    """Return whether a node may give different results for the same inputs."""
     if call.node.domain:
         return _MAY_DRAW.search(call.node.op) is not None
     return call.node.op in RANDOM
