@@ -179,7 +179,7 @@ def _embedded_bytes(source: Source, record: TensorRecord, what: str, dtype: str)
     if dtype not in _FIELDS.get(field, ITEM_SIZES.keys() - frozenset().union(*_FIELDS.values())):
         raise MalformedFileError(f"{what}: elements of dtype {dtype} cannot lie in {field}: export the model again")
     size = ITEM_SIZES[dtype]
-    if sum(span.length for _, span in spans) > _MAX_VARINT_BYTES * math.prod(record.dims or ()):
+    if sum(span.length for _, span in spans) > max(_MAX_VARINT_BYTES, size) * math.prod(record.dims or ()):
         raise MalformedFileError(f"{what} has more elements in {field} than its shape: export the model again")
     if field in ("float_data", "double_data"):
         size = 4 if field == "float_data" else 8

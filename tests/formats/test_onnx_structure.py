@@ -172,7 +172,7 @@ def test_value_missing_inside_a_body_names_the_node_that_reads_it(tmp_path: Path
                 then_branch = one () => (y) {{ y = Relu (gone) }}, else_branch = two () => (w) {{ w = Neg (x) }}
             >
         }}"""
-    with pytest.raises(MalformedFileError, match="'Relu#[0-9]' reads 'gone'"):
+    with pytest.raises(MalformedFileError, match=r"'Relu#[0-9]' reads 'gone'"):
         parsed(text, tmp_path)
 
 
