@@ -1,15 +1,17 @@
 """Is this module a normalisation layer, and would it normalise with the batch?
 
 A layer is recognised by what it holds, since classes of other projects, subclasses and copies have any name: running
-statistics (under the names of PyTorch, TensorFlow or the textbooks) make a batch norm, unless something else shows
-that it is another thing that keeps running statistics:
+statistics (under the names of PyTorch, TensorFlow, BigGAN or the textbooks) make a batch norm, unless something else
+shows that it is another thing that keeps running statistics:
 
 - InstanceNorm holds the very same names; its class name, or its base classes where they are recorded, tell it apart.
-- FrozenBatchNorm2d (torchvision, detectron2) holds weight and bias as buffers and ignores the mode.
+  Without statistics, the default of InstanceNorm, a layer of unknown class may be either, and is said to be.
+- FrozenBatchNorm2d (torchvision, detectron2) holds weight and bias as buffers and ignores the mode. Buffers alone do
+  not tell: the batch norms of meta-learning hold theirs so too, but have a momentum.
 - Quantised batch norms of ``torch.ao.nn.quantized`` ignore the mode too.
 - ActNorm (Glow, VQGAN) takes its scale from the first batch and keeps it.
-- Observation normalisers of reinforcement learning (RunningMeanStd) keep a sample ``count`` and normalise with the
-  running values in either mode: no norm layer.
+- Observation normalisers of reinforcement learning (RunningMeanStd) keep a sample ``count``, or are called so, and
+  normalise with the running values in either mode: no norm layer.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from bn_audit.recognition.description import HeldTensor, ModuleDescription
@@ -24,23 +27,34 @@ from bn_audit.subject.finding import Confidence
 from bn_audit.subject.norm import Mode, ModeOrigin, NormKind, NormLayer, normalises_with_batch
 from bn_audit.subject.tensor import TensorRef
 
-MEAN_NAMES = ("running_mean", "moving_mean", "running_avg_mean")
+MEAN_NAMES = ("running_mean", "moving_mean", "running_avg_mean", "stored_mean")
 """Names under which layers keep their mean."""
 
-VARIANCE_NAMES = ("running_var", "moving_var", "moving_variance")
+VARIANCE_NAMES = ("running_var", "moving_var", "moving_variance", "stored_var")
 """Names under which layers keep their variance."""
 
-DEVIATION_NAMES = ("running_std", "moving_std", "running_avg_std")
-"""Names of a standard deviation kept in its place (BatchRenorm): running statistics, but no variance."""
+SPREAD_NAMES = (
+    *("running_std", "moving_std", "running_avg_std"),
+    *("running_covar", "running_cov", "running_covariance", "running_wm", "running_projection"),
+)
+"""Names of what is kept in its place: a standard deviation (BatchRenorm), a covariance (batch norms for complex
+numbers) or a whitening matrix (IterNorm). Running statistics, but no variance."""
 
-STATISTIC_NAMES = frozenset((*MEAN_NAMES, *VARIANCE_NAMES, *DEVIATION_NAMES))
+STATISTIC_NAMES = frozenset((*MEAN_NAMES, *VARIANCE_NAMES, *SPREAD_NAMES))
 
-WEIGHT_NAMES = ("weight", "gamma")
+WEIGHT_NAMES = ("weight", "gamma", "gain")
 BIAS_NAMES = ("bias", "beta")
 
-_OBSERVATION_COUNT = "count"
+_OBSERVATION_COUNTS = frozenset({"count", "counter", "n", "num_samples", "num_steps", "steps"})
+_OBSERVATION_NAME = re.compile(
+    r"running_?(?:mean|norm|stat|std)|normali[sz]er|value_?norm|obs(?:ervation)?_?norm", re.I
+)
 _QUANTISED = re.compile(r"\.nn\.(?:intrinsic\.)?quantized\.")
-_BATCH_NORM_NAME = re.compile(r"batch_?norm|batch_?renorm|\bABN|InPlaceABN|EvoNormB", re.IGNORECASE)
+_BATCH_NORM_NAME = re.compile(r"batch_?(?:re)?norm|batch_?instance_?norm|\bABN|InPlaceABN|evo_?norm", re.IGNORECASE)
+_INSTANCE_NORM_NAME = re.compile(
+    r"(?<!batch)(?<!batch_)inst(?:ance)?_?norm|ada_?in(?:\dd)?$|^in(?:\dd)?$", re.IGNORECASE
+)
+_FROZEN_NAME = re.compile(r"frozen\w*(?:norm|bn)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +74,9 @@ def norm_of_module(
     attributes = module.attributes
     held = {**_shelved(module.attributes), **module.buffers, **module.parameters}
     mean, variance = _first(held, MEAN_NAMES), _first(held, VARIANCE_NAMES)
-    weight, bias = _first(held, WEIGHT_NAMES), _first(held, BIAS_NAMES)
+    weight, bias = _affine(held, WEIGHT_NAMES), _affine(held, BIAS_NAMES)
     has_statistics = any(held.get(name) is not None for name in STATISTIC_NAMES)
+    is_either = verdict.kind.is_batch_norm and verdict.confidence is not Confidence.HIGH and not has_statistics
     mode = mode_of(attributes.get("training"))
     tensors = (mean, variance, weight, bias)
     return NormLayer(
@@ -71,7 +86,9 @@ def norm_of_module(
         type_name=module.type_name,
         mode=mode,
         mode_origin=mode_origin,
-        uses_batch_statistics=normalises_with_batch(verdict.kind, mode, running_statistics=has_statistics),
+        uses_batch_statistics=(
+            None if is_either else normalises_with_batch(verdict.kind, mode, running_statistics=has_statistics)
+        ),
         num_features=_channels(attributes, tensors),
         eps=_number(attributes.get("eps", attributes.get("epsilon"))),
         momentum=_number(attributes.get("momentum")),
@@ -100,44 +117,62 @@ def _classify(module: ModuleDescription) -> _Verdict | None:
         return _Verdict(kind=NormKind.FROZEN_BATCH_NORM, uninitialised=_awaits_first_batch(module))
     names = module.parameters.keys() | module.buffers.keys() | _shelved(module.attributes).keys()
     has_mean = any(candidate in names for candidate in MEAN_NAMES)
-    has_spread = any(candidate in names for candidate in (*VARIANCE_NAMES, *DEVIATION_NAMES))
-    if not has_spread or not (has_mean or _BATCH_NORM_NAME.search(name)):
-        return None
-    is_torch = any(base.endswith(("._BatchNorm", "._InstanceNorm")) for base in module.bases)
-    if _OBSERVATION_COUNT in names and not is_torch and not any(weight in names for weight in WEIGHT_NAMES):
+    has_spread = any(candidate in names for candidate in (*VARIANCE_NAMES, *SPREAD_NAMES))
+    if not has_spread or not (has_mean or _BATCH_NORM_NAME.search(name)) or _is_other_keeper(module, names):
         return None
     return _classify_statistics_keeper(module)
+
+
+def _is_other_keeper(module: ModuleDescription, names: AbstractSet[str]) -> bool:
+    """True for what keeps running statistics and never normalises with those of the batch."""
+    if any(base.endswith(("._BatchNorm", "._InstanceNorm")) for base in module.bases):
+        return False
+    name = module.class_name
+    if "EvoNorm" in name and str(module.attributes.get("version", "")).startswith("S"):
+        return True  # EvoNorm-S0 normalises the groups of each sample, and keeps a running_var unused
+    if any(weight in names for weight in WEIGHT_NAMES):
+        return False
+    is_called_so = _OBSERVATION_NAME.search(name) and not _BATCH_NORM_NAME.search(name)
+    return bool(is_called_so) or not _OBSERVATION_COUNTS.isdisjoint(names)
 
 
 def _classify_statistics_keeper(module: ModuleDescription) -> _Verdict:
     lineage = (module.type_name, *module.bases)
     name = module.class_name.lower()
-    if any(base.endswith("._InstanceNorm") for base in module.bases) or "instance" in name:
+    is_batch_norm = any(base.endswith("._BatchNorm") for base in module.bases)
+    if any(base.endswith("._InstanceNorm") for base in module.bases) or (
+        _INSTANCE_NORM_NAME.search(name) and not is_batch_norm
+    ):
         return _Verdict(kind=NormKind.INSTANCE_NORM)
     if _QUANTISED.search(module.type_name) or _has_fixed_affine(module):
         return _Verdict(kind=NormKind.FROZEN_BATCH_NORM)
+    if _FROZEN_NAME.search(name):
+        return _Verdict(kind=NormKind.FROZEN_BATCH_NORM, confidence=Confidence.MEDIUM)
     if "sync" in name or "process_group" in module.attributes or any("SyncBatchNorm" in base for base in lineage):
         return _Verdict(kind=NormKind.SYNC_BATCH_NORM)
     return _Verdict(kind=NormKind.BATCH_NORM, confidence=_confidence(module))
 
 
 def _has_fixed_affine(module: ModuleDescription) -> bool:
-    """True where weight, bias and statistics are all buffers: nothing is learned and nothing is updated."""
-    return all(
-        any(candidate in module.buffers for candidate in candidates)
-        for candidates in (WEIGHT_NAMES, BIAS_NAMES, VARIANCE_NAMES)
-    ) and not any(module.parameters.values())
+    """True where weight, bias and statistics are all buffers and nothing says how to update them."""
+    return (
+        "momentum" not in module.attributes
+        and all(
+            any(candidate in module.buffers for candidate in candidates)
+            for candidates in (WEIGHT_NAMES, BIAS_NAMES, VARIANCE_NAMES)
+        )
+        and not any(module.parameters.values())
+    )
 
 
 def _confidence(module: ModuleDescription) -> Confidence:
     """HIGH for what is a batch norm by name, base class or set of attributes; MEDIUM for the other keepers.
 
-    An InstanceNorm subclass of another name is one of these: without statistics and without affine parameters, the
-    default of InstanceNorm, a pickled layer of unknown class may be either.
+    A subclass of InstanceNorm of another name is one of these while it stores no statistics.
     """
     if _BATCH_NORM_NAME.search(module.class_name) or any(base.endswith("._BatchNorm") for base in module.bases):
         return Confidence.HIGH
-    if module.attributes.get("affine") is False and not any(module.buffers.values()):
+    if not any(module.buffers.values()) and not _shelved(module.attributes):
         return Confidence.MEDIUM
     return Confidence.HIGH if {"eps", "momentum", "training"} <= module.attributes.keys() else Confidence.MEDIUM
 
@@ -160,6 +195,21 @@ def _shelved(attributes: Mapping[object, object]) -> dict[str, HeldTensor | None
 
 def _first(held: Mapping[str, HeldTensor | None], names: tuple[str, ...]) -> HeldTensor | None:
     return next((tensor for name in names if (tensor := held.get(name)) is not None), None)
+
+
+def _affine(held: Mapping[str, HeldTensor | None], names: tuple[str, ...]) -> HeldTensor | None:
+    """Return the first with one value for each channel: the kernel of a fused convolution is no scale."""
+    per_channel = {
+        name: tensor
+        for name in names
+        if (tensor := held.get(name)) is not None and (tensor.uninitialised or is_per_channel(tensor.ref))
+    }
+    return _first(per_channel, names)
+
+
+def is_per_channel(ref: TensorRef) -> bool:
+    """Return True for shape (C,), and for (1, C, 1, 1) and its like, as layers written by hand keep them."""
+    return len(ref.shape) == 1 or (len(ref.shape) > 1 and sum(size != 1 for size in ref.shape) <= 1)
 
 
 def _ref(held: HeldTensor | None) -> TensorRef | None:

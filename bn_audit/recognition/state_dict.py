@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from bn_audit.recognition.modules import BIAS_NAMES, MEAN_NAMES, VARIANCE_NAMES, WEIGHT_NAMES
+from bn_audit.recognition.modules import BIAS_NAMES, MEAN_NAMES, VARIANCE_NAMES, WEIGHT_NAMES, is_per_channel
 from bn_audit.subject.finding import Confidence
 from bn_audit.subject.norm import Mode, ModeOrigin, NormKind, NormLayer
 from bn_audit.subject.subject import OrphanTensors
@@ -85,7 +85,7 @@ def _norm_of_group(group: Mapping[str, TensorRef], *, model: str, path: str) -> 
     counter = group.get("num_batches_tracked")
     if weight is None and counter is None and "count" in group:
         return None
-    if not all(_is_per_channel(ref) for ref in (mean, variance, weight, bias) if ref is not None):
+    if not all(is_per_channel(ref) for ref in (mean, variance, weight, bias) if ref is not None):
         return None
     is_certain = counter is not None or weight is not None
     return NormLayer(
@@ -105,11 +105,6 @@ def _norm_of_group(group: Mapping[str, TensorRef], *, model: str, path: str) -> 
         num_batches_tracked=counter,
         confidence=Confidence.HIGH if is_certain else Confidence.MEDIUM,
     )
-
-
-def _is_per_channel(ref: TensorRef) -> bool:
-    """True for shape (C,), and for (1, C, 1, 1) and its like, as layers written by hand keep them."""
-    return len(ref.shape) == 1 or (len(ref.shape) > 1 and sum(size != 1 for size in ref.shape) <= 1)
 
 
 def _first(group: Mapping[str, TensorRef], names: tuple[str, ...]) -> TensorRef | None:

@@ -54,7 +54,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerValues:
-    """The tensors of one layer; None where the layer does not have the tensor, or where it is empty.
+    """The tensors of one layer; None where the layer does not have the tensor, or where it has no real numbers.
 
     Attributes:
         least_variance: The least finite variance; NaN where there is none, so that every comparison is False.
@@ -162,7 +162,7 @@ def _load_layer(norm: NormLayer) -> LayerValues:
 
 
 def _column(ref: TensorRef | None) -> Column | None:
-    if ref is None or ref.numel == 0:
+    if ref is None or ref.numel == 0 or ref.dtype.startswith("complex"):
         return None
     values = ref.values()
     # NaN and infinity survive a sum, so one pass at C speed clears the usual case; finite doubles may still overflow.

@@ -90,11 +90,38 @@ def test_instance_norm_is_told_by_name_and_by_base_class() -> None:
         assert norm.uses_batch_statistics is False
 
 
-def test_an_unknown_class_without_statistics_and_affine_may_be_an_instance_norm() -> None:
-    attributes = {**SETTINGS, "affine": False, "track_running_stats": False}
-    norm = recognise("their.Norm", attributes=attributes, parameters={}, buffers=dict.fromkeys(STATISTICS))
+@pytest.mark.parametrize("class_name", ["AdaIN", "IN2d", "InstNorm", "AdaptiveInstanceNorm2d"])
+def test_instance_norm_is_known_under_its_usual_names(class_name: str) -> None:
+    norm = recognise(f"their.{class_name}", parameters={}, buffers=dict.fromkeys(STATISTICS))
+    assert norm is not None
+    assert norm.kind is NormKind.INSTANCE_NORM
+
+
+def test_a_norm_over_batch_and_instance_is_a_batch_norm() -> None:
+    by_name = recognise("batchinstancenorm.BatchInstanceNorm2d")
+    by_base = recognise("their.InstanceNorm", bases=("torch.nn.modules.batchnorm._BatchNorm",))
+    for norm in (by_name, by_base):
+        assert norm is not None
+        assert norm.kind is NormKind.BATCH_NORM
+        assert norm.uses_batch_statistics is True
+
+
+@pytest.mark.parametrize("affine", [AFFINE, {}])
+def test_an_unknown_class_without_statistics_may_be_an_instance_norm(affine: dict[str, HeldTensor | None]) -> None:
+    attributes = {**SETTINGS, "affine": bool(affine), "track_running_stats": False}
+    norm = recognise("their.Norm", attributes=attributes, parameters=affine, buffers=dict.fromkeys(STATISTICS))
     assert norm is not None
     assert norm.confidence is Confidence.MEDIUM
+    assert norm.uses_batch_statistics is None
+    batch_norm = recognise(
+        "their.Norm",
+        attributes=attributes,
+        parameters=affine,
+        buffers=dict.fromkeys(STATISTICS),
+        bases=("torch.nn.modules.batchnorm._BatchNorm",),
+    )
+    assert batch_norm is not None
+    assert batch_norm.uses_batch_statistics is True
 
 
 def test_sync_batch_norm_is_told_by_name_and_by_what_it_holds() -> None:
@@ -116,6 +143,57 @@ def test_fixed_affine_buffers_make_a_frozen_batch_norm(training: bool) -> None:
     assert norm is not None
     assert norm.kind is NormKind.FROZEN_BATCH_NORM
     assert norm.uses_batch_statistics is False
+
+
+def test_a_batch_norm_of_meta_learning_obeys_the_mode_although_its_affine_are_buffers() -> None:
+    norm = recognise("meta_layers.MetaBatchNorm2d", parameters={}, buffers={**AFFINE, **STATISTICS})
+    assert norm is not None
+    assert norm.uses_batch_statistics is True
+
+
+def test_a_subclass_called_frozen_ignores_the_mode() -> None:
+    norm = recognise("their.FrozenBatchNorm2d")
+    assert norm is not None
+    assert norm.kind is NormKind.FROZEN_BATCH_NORM
+    assert norm.uses_batch_statistics is False
+
+
+@pytest.mark.parametrize(
+    ("type_name", "buffers"),
+    [
+        ("layers.ccbn", {"stored_mean": held(0, 0), "stored_var": held(1, 1)}),  # BigGAN
+        ("timm.layers.evo_norm.EvoNorm2dB0", {"running_var": held(1, 1)}),
+        ("complexLayers.ComplexBatchNorm2d", {"running_mean": held(0, 0), "running_covar": held(1, 1, 0, 1, 1, 0)}),
+        ("iterative_normalization.IterNorm", {"running_mean": held(0, 0), "running_wm": held(1, 0, 0, 1)}),
+    ],
+)
+def test_other_statistics_make_a_batch_norm_too(type_name: str, buffers: dict[str, HeldTensor | None]) -> None:
+    norm = recognise(type_name, buffers=buffers)
+    assert norm is not None
+    assert norm.kind is NormKind.BATCH_NORM
+    assert norm.uses_batch_statistics is True
+
+
+def test_the_kernel_of_a_fused_convolution_is_no_scale() -> None:
+    kernel = HeldTensor(ref=TensorRef(name="weight", dtype="float32", shape=(2, 3, 1, 1), load=lambda: bytes(24)))
+    parameters = {"weight": kernel, "gamma": held(1, 1), "beta": held(0, 0)}
+    norm = recognise("torch.nn.intrinsic.qat.modules.conv_fused.ConvBn2d", parameters=parameters)
+    assert norm is not None
+    assert (norm.weight, norm.num_features) == (parameters["gamma"].ref, 2)
+
+
+@pytest.mark.parametrize(
+    ("type_name", "buffers", "attributes"),
+    [
+        ("agent.RunningMeanStd", STATISTICS, SETTINGS),
+        ("agent.VecNorm", {**STATISTICS, "n": held(5)}, SETTINGS),
+        ("evonorm2d.EvoNorm2D", {"running_var": held(1, 1)}, {**SETTINGS, "version": "S0"}),
+    ],
+)
+def test_keepers_that_never_normalise_with_the_batch_are_none(
+    type_name: str, buffers: dict[str, HeldTensor | None], attributes: dict[object, object]
+) -> None:
+    assert recognise(type_name, parameters={}, buffers=buffers, attributes=attributes) is None
 
 
 def test_a_batch_norm_of_a_quantised_model_ignores_the_mode() -> None:

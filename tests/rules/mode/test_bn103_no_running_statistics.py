@@ -13,7 +13,7 @@ from rule_subjects import (
 )
 
 from bn_audit.rules.mode.bn103_no_running_statistics import RULE
-from bn_audit.subject.finding import Confidence
+from bn_audit.subject.finding import Confidence, Severity
 from bn_audit.subject.norm import InputOrigin, Mode, ModeOrigin
 
 
@@ -74,3 +74,16 @@ def test_what_the_artifact_cannot_say_is_silent():
 def test_a_running_deviation_in_place_of_the_variance_is_a_statistic():
     renorm = batch_norm("bn", Mode.TRAIN, running_var=None, type_name="rl.BatchRenorm", uses_batch_statistics=True)
     assert outcome(RULE, subject(renorm)) == []
+
+
+def test_a_class_that_may_be_an_instance_norm_is_a_warning():
+    norms = [
+        no_statistics(path, mode, type_name="their.Norm", uses_batch_statistics=None, confidence=Confidence.MEDIUM)
+        for path, mode in (("a", Mode.TRAIN), ("b", Mode.EVAL))
+    ]
+    findings = outcome(RULE, subject(*norms, no_statistics("c")))
+    assert [(paths(finding), finding.severity, finding.confidence) for finding in findings] == [
+        (["c"], Severity.ERROR, Confidence.HIGH),
+        (["a", "b"], Severity.WARNING, Confidence.MEDIUM),
+    ]
+    assert "their.Norm" in findings[1].message
