@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from bn_audit.errors import FindingsError
+from bn_audit.subject.comparison import Comparison, FrozenPattern
 from bn_audit.subject.finding import Finding, Intent, Severity
 from bn_audit.subject.norm import NormLayer
 from bn_audit.subject.subject import Model, OutputFlow
@@ -44,6 +45,8 @@ class Report:
         bytes_read: Bytes of it that the audit read.
         batch_flow: Verdict for each output of each graph; None where no graph was followed.
         flow_seconds: Time the proof took.
+        comparison: The source beside its reference, where one was given.
+        frozen: The layers claimed frozen, one entry for each pattern given.
         unread: Parts that were seen and not read, one reason each.
         deselected: Codes of the rules that the user chose not to check.
     """
@@ -60,6 +63,8 @@ class Report:
     failed: tuple[Failed, ...] = ()
     batch_flow: tuple[OutputFlow, ...] | None = None
     flow_seconds: float | None = None
+    comparison: Comparison | None = None
+    frozen: tuple[FrozenPattern, ...] = ()
     unread: tuple[str, ...] = ()
     deselected: tuple[str, ...] = ()
 
@@ -84,7 +89,12 @@ class Report:
     def detached(self) -> Report:
         """Return the same report with tensors that no longer load, as it travels between processes."""
         models = tuple(replace(model, tensors=tuple(ref.detached() for ref in model.tensors)) for model in self.models)
-        return replace(self, models=models, norms=tuple(norm.detached() for norm in self.norms))
+        return replace(
+            self,
+            models=models,
+            norms=tuple(norm.detached() for norm in self.norms),
+            comparison=self.comparison.detached() if self.comparison is not None else None,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

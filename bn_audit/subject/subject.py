@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, Flag, auto
 
+from bn_audit.subject.comparison import Comparison, FrozenPattern
 from bn_audit.subject.finding import Location
 from bn_audit.subject.graph import Graph
 from bn_audit.subject.norm import Mode, NormKind, NormLayer
@@ -217,6 +218,8 @@ class Subject:
         batch_flow: One verdict for each output of each graph; empty where the proof was not asked for.
         flow_marks: The nodes that the proof found remarkable.
         loading: How the weights fitted, where weights were loaded into a factory's model.
+        comparison: This artifact beside its reference, where one was given.
+        frozen: The layers that the run claims to keep frozen, one entry for each pattern given.
         has_optimizer_state: True where optimizer state lies beside the model: a training checkpoint.
         unread: What was seen and not read, one reason each; never silently dropped.
     """
@@ -232,6 +235,8 @@ class Subject:
     batch_flow: tuple[OutputFlow, ...] = ()
     flow_marks: tuple[FlowMark, ...] = ()
     loading: Loading | None = None
+    comparison: Comparison | None = None
+    frozen: tuple[FrozenPattern, ...] = ()
     has_optimizer_state: bool = False
     unread: tuple[str, ...] = ()
 
