@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from bn_audit.errors import UsageError
 from bn_audit.interfaces import Rule
+from bn_audit.subject.comparison import FrozenPattern
 from bn_audit.subject.finding import Finding, Intent, Location, Severity
 from bn_audit.subject.report import Report
 
 MODE_NOT_RECORDED = "BN111"
 """The finding that says that a mode cannot be known; under ``--strict`` it fails the run."""
+
+MODE_OF_FROZEN = frozenset({"BN101", "BN102"})
+"""Findings about training mode, which is normal in a fine-tuning run, but not for the layers that it claims frozen."""
+
+FREEZING_REMEDY = (
+    "Call eval() on the frozen layers after each model.train(), for instance in an overridden train(), or drop the "
+    "pattern if they are meant to adapt."
+)
 
 
 def select_rules(rules: Sequence[Rule], select: Sequence[str], ignore: Sequence[str]) -> tuple[Rule, ...]:
@@ -34,17 +43,44 @@ def select_rules(rules: Sequence[Rule], select: Sequence[str], ignore: Sequence[
     )
 
 
-def judge(findings: Iterable[Finding], rules: Sequence[Rule], intent: Intent) -> tuple[Finding, ...]:
-    """Return the findings with the severity they have for `intent`, without those that another one explains."""
+def judge(
+    findings: Iterable[Finding], rules: Sequence[Rule], intent: Intent, frozen: Sequence[FrozenPattern] = ()
+) -> tuple[Finding, ...]:
+    """Return the findings with the severity they have for `intent`, without those that another one explains.
+
+    Layers that a pattern of `frozen` matches must not be in training mode, whatever the intent: where the intent
+    lowers a finding about the mode, the part about these layers keeps its severity as a finding of its own.
+    """
     by_code = {rule.code: rule for rule in rules}
+    claimed = {_layer(location) for pattern in frozen for location in pattern.layers}
     judged = []
     for finding in findings:
         rule = by_code[finding.code]
         is_default = finding.severity is rule.severity
         severity = rule.overrides.get(intent, finding.severity) if is_default else finding.severity
-        judged.append(replace(finding, severity=severity))
+        if intent is Intent.FINETUNE and finding.code in MODE_OF_FROZEN and severity.rank < finding.severity.rank:
+            judged.extend(_split(finding, severity, claimed))
+        else:
+            judged.append(replace(finding, severity=severity))
     judged = _without_superseded(judged, by_code)
     return tuple(sorted(judged, key=lambda finding: (-finding.severity.rank, finding.code)))
+
+
+def _split(finding: Finding, lowered: Severity, claimed: set[tuple[str, str]]) -> Iterator[Finding]:
+    """Yield the part of a finding that is about layers claimed frozen, as severe as ever, and the rest, lowered."""
+    frozen = tuple(location for location in finding.locations if _layer(location) in claimed)
+    rest = tuple(location for location in finding.locations if _layer(location) not in claimed)
+    if frozen:
+        share = f"{len(frozen)} of these {len(finding.locations)}" if rest else "all of these"
+        yield replace(
+            finding,
+            message=f"{finding.message}, and {share} {'is' if len(frozen) == 1 and rest else 'are'} claimed frozen",
+            locations=frozen,
+            evidence={**finding.evidence, "claimed_frozen": len(frozen)},
+            remedy=FREEZING_REMEDY,
+        )
+    if rest or not frozen:
+        yield replace(finding, severity=lowered, locations=rest)
 
 
 def _without_superseded(findings: list[Finding], rules: dict[str, Rule]) -> list[Finding]:

@@ -9,6 +9,7 @@ import pytest
 from bn_audit import policy
 from bn_audit.errors import UsageError
 from bn_audit.interfaces import Rule
+from bn_audit.subject.comparison import FrozenPattern
 from bn_audit.subject.finding import Finding, Intent, Location, Severity
 from bn_audit.subject.report import Failed, Report, Skipped
 from bn_audit.subject.subject import Subject
@@ -96,6 +97,68 @@ def test_a_superseded_finding_loses_the_layers_that_the_other_explains() -> None
         ("BN101", (Location(model="ema", path="a"),)),
         ("BN102", at("a")),
     ]
+
+
+FROZEN_RULES = (
+    rule("BN101", overrides={Intent.RESUME: Severity.NOTE, Intent.FINETUNE: Severity.NOTE}),
+    rule("BN102", overrides={Intent.RESUME: Severity.NOTE, Intent.FINETUNE: Severity.NOTE}, supersedes=("BN101",)),
+    rule("BN204", Severity.WARNING, overrides={Intent.FINETUNE: Severity.NOTE}),
+)
+
+
+def claimed(*paths: str) -> tuple[FrozenPattern, ...]:
+    return (FrozenPattern(pattern="x"), FrozenPattern(pattern="y.*", layers=at(*paths)))
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_training_mode_stays_an_error_for_the_layers_claimed_frozen(code: int) -> None:
+    finding = FROZEN_RULES[code].finding("4 of 9 train", locations=at("a", "b", "c", "d"), evidence={"training": 4})
+    judged = policy.judge([finding], FROZEN_RULES, Intent.FINETUNE, claimed("d", "b", "z"))
+    assert [(item.severity, item.locations) for item in judged] == [
+        (Severity.ERROR, at("b", "d")),
+        (Severity.NOTE, at("a", "c")),
+    ]
+    assert judged[0].message == "4 of 9 train, and 2 of these 4 are claimed frozen"
+    assert judged[0].evidence == {"training": 4, "claimed_frozen": 2}
+    assert "eval()" in judged[0].remedy
+    assert (judged[1].message, judged[1].evidence) == ("4 of 9 train", {"training": 4})
+
+
+def test_a_finding_about_nothing_but_frozen_layers_is_one_error() -> None:
+    (finding,) = policy.judge(
+        [FROZEN_RULES[0].finding("train", locations=at("a", "b"))], FROZEN_RULES, Intent.FINETUNE, claimed("a", "b")
+    )
+    assert (finding.severity, finding.locations) == (Severity.ERROR, at("a", "b"))
+    assert finding.message == "train, and all of these are claimed frozen"
+
+
+@pytest.mark.parametrize(
+    ("intent", "frozen", "expected"),
+    [
+        (Intent.FINETUNE, (), Severity.NOTE),
+        (Intent.FINETUNE, claimed("other"), Severity.NOTE),
+        (Intent.RESUME, claimed("a"), Severity.NOTE),
+        (Intent.DEPLOY, claimed("a"), Severity.ERROR),
+    ],
+)
+def test_the_claim_counts_for_fine_tuning(
+    intent: Intent, frozen: tuple[FrozenPattern, ...], expected: Severity
+) -> None:
+    (finding,) = policy.judge([FROZEN_RULES[0].finding("train", locations=at("a"))], FROZEN_RULES, intent, frozen)
+    assert (finding.severity, finding.message) == (expected, "train")
+
+
+def test_other_findings_about_frozen_layers_are_lowered_as_the_intent_says() -> None:
+    (finding,) = policy.judge(
+        [FROZEN_RULES[2].finding("w", locations=at("a"))], FROZEN_RULES, Intent.FINETUNE, claimed("a")
+    )
+    assert finding.severity is Severity.NOTE
+
+
+def test_a_layer_of_another_model_is_not_claimed() -> None:
+    finding = FROZEN_RULES[0].finding("train", locations=(Location(model="ema", path="a"),))
+    (judged,) = policy.judge([finding], FROZEN_RULES, Intent.FINETUNE, claimed("a"))
+    assert judged.severity is Severity.NOTE
 
 
 def test_findings_are_sorted_by_severity_and_code() -> None:
