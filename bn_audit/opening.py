@@ -16,12 +16,13 @@ from bn_audit.subject.subject import Form, Subject
 
 
 @contextmanager
-def opened_target(target: object, weights: str | None) -> Iterator[Target]:
+def opened_target(target: object, weights: str | None, *, without_memory: bool = False) -> Iterator[Target]:
     """Give the target, open; it is closed at the end of the block.
 
     Args:
         target: A path, a ``package.module:factory`` or a live module.
         weights: A file whose state dict takes the place of the live model's own.
+        without_memory: Let a factory build its model without values where that is possible.
 
     Raises:
         UsageError: a directory, or weights that do not go with the target.
@@ -37,7 +38,7 @@ def opened_target(target: object, weights: str | None) -> Iterator[Target]:
             yield _live_target(target, subject)
         return
     if isinstance(target, str) and is_factory(target):
-        yield FactoryTarget(spec=target)
+        yield FactoryTarget(spec=target, without_memory=without_memory)
     elif isinstance(target, str | Path):
         path = Path(target)
         if path.is_dir():

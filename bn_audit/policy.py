@@ -53,7 +53,7 @@ def judge(
     """
     by_code = {rule.code: rule for rule in rules}
     claimed = {_layer(location) for pattern in frozen for location in pattern.layers}
-    judged = []
+    judged: list[Finding] = []
     for finding in findings:
         rule = by_code[finding.code]
         is_default = finding.severity is rule.severity
@@ -71,10 +71,10 @@ def _split(finding: Finding, lowered: Severity, claimed: set[tuple[str, str]]) -
     frozen = tuple(location for location in finding.locations if _layer(location) in claimed)
     rest = tuple(location for location in finding.locations if _layer(location) not in claimed)
     if frozen:
-        share = f"{len(frozen)} of these {len(finding.locations)}" if rest else "all of these"
+        share = f"{len(frozen)} of these {len(finding.locations)}" if rest else "every one of these"
         yield replace(
             finding,
-            message=f"{finding.message}, and {share} {'is' if len(frozen) == 1 and rest else 'are'} claimed frozen",
+            message=f"{finding.message}, and {share} {'are' if rest and len(frozen) > 1 else 'is'} claimed frozen",
             locations=frozen,
             evidence={**finding.evidence, "claimed_frozen": len(frozen)},
             remedy=FREEZING_REMEDY,

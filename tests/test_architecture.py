@@ -68,7 +68,7 @@ MAX_FUNCTION_LINES = 50
 LONG_FUNCTIONS = {"bn_audit.containers.inert_pickle_loop.run"}
 """An interpreter loop: a function call per opcode would take longer than the opcode."""
 
-BOUNDARIES = {"bn_audit.audit", "bn_audit.__main__", "bn_audit.formats._live.reading"}
+BOUNDARIES = {"bn_audit.audit", "bn_audit.__main__", "bn_audit.formats._live.building"}
 """Where anything may be caught: one file must not end the run, nothing but the documented exit codes leaves the
 program, and a factory is the user's code, which may raise anything."""
 

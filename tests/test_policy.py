@@ -129,7 +129,7 @@ def test_a_finding_about_nothing_but_frozen_layers_is_one_error() -> None:
         [FROZEN_RULES[0].finding("train", locations=at("a", "b"))], FROZEN_RULES, Intent.FINETUNE, claimed("a", "b")
     )
     assert (finding.severity, finding.locations) == (Severity.ERROR, at("a", "b"))
-    assert finding.message == "train, and all of these are claimed frozen"
+    assert finding.message == "train, and every one of these is claimed frozen"
 
 
 @pytest.mark.parametrize(

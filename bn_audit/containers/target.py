@@ -57,10 +57,12 @@ class FactoryTarget:
     Attributes:
         spec: As the user wrote it.
         weights: A state dict to judge in the model's place, already read.
+        without_memory: Build it without values where that is possible, so that its size does not matter.
     """
 
     spec: str
     weights: Subject | None = None
+    without_memory: bool = False
 
     @property
     def name(self) -> str:

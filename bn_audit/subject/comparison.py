@@ -188,6 +188,7 @@ class Comparison:
         values: What else was compared, and what was not.
         reference_size_bytes: Size of the reference; 0 for a live module.
         reference_bytes_read: Bytes of it that the comparison read.
+        remarks: How either side came to be read, where that is not the plain way; one sentence each.
     """
 
     reference: str
@@ -201,6 +202,7 @@ class Comparison:
     values: ValueComparison
     reference_size_bytes: int = 0
     reference_bytes_read: int = 0
+    remarks: tuple[str, ...] = ()
 
     def detached(self) -> Comparison:
         """Return the same comparison with tensors that no longer load, as it travels between processes."""

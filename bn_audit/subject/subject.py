@@ -222,6 +222,7 @@ class Subject:
         frozen: The layers that the run claims to keep frozen, one entry for each pattern given.
         has_optimizer_state: True where optimizer state lies beside the model: a training checkpoint.
         unread: What was seen and not read, one reason each; never silently dropped.
+        remarks: How it came to be read, where that is not the plain way; one sentence each.
     """
 
     source: str
@@ -239,6 +240,7 @@ class Subject:
     frozen: tuple[FrozenPattern, ...] = ()
     has_optimizer_state: bool = False
     unread: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def batch_norms(self) -> tuple[NormLayer, ...]:

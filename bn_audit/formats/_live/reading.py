@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-import sys
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bn_audit.containers.target import FactoryTarget, ModuleTarget
 from bn_audit.errors import FactoryError, TensorUnavailableError
+from bn_audit.formats._live.building import Built, build, build_without_memory, is_module, require_module
 from bn_audit.formats._live.weights import fit_weights
 from bn_audit.recognition.description import HeldTensor, ModuleDescription
 from bn_audit.recognition.modules import STATISTIC_NAMES
@@ -27,9 +25,10 @@ _CLASS_LEVEL_SETTINGS = ("eps", "epsilon", "momentum", "affine", "track_running_
 
 def read_live(target: FactoryTarget | ModuleTarget, *, format_name: str) -> Subject:
     """Return the one model of the target; see the format's ``read``."""
-    module = _build(target.spec) if isinstance(target, FactoryTarget) else _module(target.module, target.name)
+    built = _build(target)
+    module = built.module
     access = ModuleAccess(
-        is_module=_is_module,
+        is_module=is_module,
         children=_children,
         attributes=_attributes,
         describe=_describe,
@@ -41,47 +40,40 @@ def read_live(target: FactoryTarget | ModuleTarget, *, format_name: str) -> Subj
     loading = None
     if target.weights is not None:
         loading, norms = fit_weights(target.weights, _state_dict(module), norms)
-    if not any(_is_on_meta(module, norm.path) for norm in norms):
+    if not built.no_values and not any(_is_on_meta(module, norm.path) for norm in norms):
         facts |= Facts.VALUES
-    return Subject(source=target.name, format=format_name, facts=facts, models=(model,), norms=norms, loading=loading)
-
-
-def _build(spec: str) -> torch.nn.Module:
-    """Import and call a factory; what it prints goes to stderr, since stdout holds the result."""
-    package, _, name = spec.partition(":")
-    path_before = list(sys.path)
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
-            value: object = importlib.import_module(package)
-            for part in name.split("."):
-                value = getattr(value, part)
-            if callable(value) and not _is_module(value):
-                value = value()
-    except (Exception, SystemExit) as error:  # the user's code may raise anything; it becomes one clear message
-        raise FactoryError(
-            f"{spec}: failed with {type(error).__name__}: {error}: check that it runs on its own"
-        ) from error
-    finally:
-        sys.path[:] = path_before
-    return _module(value, spec)
-
-
-def _module(value: object, name: str) -> torch.nn.Module:
-    import torch
-
-    if isinstance(value, torch.nn.Module):
-        return value
-    raise FactoryError(
-        f"{name}: gives a {type(value).__module__}.{type(value).__qualname__}, not a torch.nn.Module: "
-        "name a callable that returns the model as production gets it"
+    subject = Subject(
+        source=target.name,
+        format=format_name,
+        facts=facts,
+        models=(model,),
+        norms=norms,
+        loading=loading,
+        remarks=(f"{target.name} {built.remark}",) if built.remark else (),
     )
+    return _without_values(subject, built.no_values) if built.no_values else subject
 
 
-def _is_module(value: object) -> bool:
-    import torch
+def _build(target: FactoryTarget | ModuleTarget) -> Built:
+    if isinstance(target, ModuleTarget):
+        return Built(module=require_module(target.module, target.name))
+    return build_without_memory(target.spec) if target.without_memory else build(target.spec)
 
-    return isinstance(value, torch.nn.Module)
+
+def _without_values(subject: Subject, reason: str) -> Subject:
+    """Return the subject with tensors that give `reason` when they are asked for their values."""
+
+    def load() -> bytes:
+        raise TensorUnavailableError(f"{subject.source}: {reason}")
+
+    models = tuple(
+        replace(model, tensors=tuple(replace(ref, load=load) for ref in model.tensors)) for model in subject.models
+    )
+    norms = []
+    for norm in subject.norms:
+        emptied = {role: replace(ref, load=load) for role, ref in norm.tensors.items()}
+        norms.append(replace(norm, **emptied))  # type: ignore[arg-type]
+    return replace(subject, models=models, norms=tuple(norms))
 
 
 def _children(module: object) -> Iterator[tuple[str, object]]:
