@@ -91,7 +91,8 @@ def tensor_ref(source: Source, record: TensorRecord, name: str | None = None) ->
         raise MalformedFileError(
             f"{what} of shape {dims} and dtype {dtype} needs {wanted} bytes, the file has {raw}: export the model again"
         )
-    return TensorRef(name=called, dtype=dtype, shape=dims, load=_loader(source, record, what, dtype, wanted))
+    load = _loader(source, record, what, dtype, wanted)
+    return TensorRef(name=called, dtype=dtype, shape=dims, load=load, read=_reader(source, record, what, wanted))
 
 
 def check_external(source: Source, record: TensorRecord) -> None:
@@ -131,6 +132,23 @@ def _loader(source: Source, record: TensorRecord, what: str, dtype: str, wanted:
     return load
 
 
+def _reader(source: Source, record: TensorRecord, what: str, wanted: int) -> Callable[[int, int], bytes] | None:
+    """Return a reader of (offset, length); None where the elements are not the bytes of one place."""
+    spans = [span for field, span in record.data if span.length and field == "raw_data"]
+    is_raw = len(spans) == 1 and len(record.data) == 1 and not record.loose and not record.is_cut
+    if not wanted or record.is_sparse or not (record.is_external or (is_raw and spans[0].length == wanted)):
+        return None
+
+    def read(position: int, count: int) -> bytes:
+        if position < 0 or count < 0 or position + count > wanted:
+            raise MalformedFileError(f"{what}: bytes {position} to {position + count} are asked for, it has {wanted}")
+        if record.is_external:
+            return _external_bytes(source, record, what, wanted, (position, count))
+        return source.read(spans[0].offset + position, count)
+
+    return read
+
+
 def _external(record: TensorRecord, what: str) -> tuple[str, int, int | None]:
     location = record.external.get("location", "")
     numbers: list[int | None] = []
@@ -147,7 +165,9 @@ def _external(record: TensorRecord, what: str) -> tuple[str, int, int | None]:
     return location, numbers[0] or 0, numbers[1]
 
 
-def _external_bytes(source: Source, record: TensorRecord, what: str, wanted: int) -> bytes:
+def _external_bytes(
+    source: Source, record: TensorRecord, what: str, wanted: int, part: tuple[int, int] | None = None
+) -> bytes:
     location, offset, length = _external(record, what)
     if location.startswith("*/_ORT_MEM_ADDR_/*"):
         raise TensorUnavailableError(f"{what}: its elements stayed in the memory of the program that wrote the file")
@@ -156,7 +176,8 @@ def _external_bytes(source: Source, record: TensorRecord, what: str, wanted: int
         raise MalformedFileError(f"{what} needs {wanted} bytes, its external data has {length}: export the model again")
     if offset + wanted > sibling.size:
         raise MalformedFileError(_outside(what, location, offset, wanted, sibling.size))
-    return sibling.read(offset, wanted)
+    start, count = part or (0, wanted)
+    return sibling.read(offset + start, count)
 
 
 def _outside(what: str, location: str, offset: int, length: int, size: int) -> str:

@@ -110,6 +110,7 @@ def _tensor(source: Source, name: str, entry: object, data_start: int) -> tuple[
         dtype=known,
         shape=tuple(shape),
         load=partial(_load, source, where, data_start + begin, end - begin),
+        read=partial(_read, source, where, data_start + begin, end - begin),
     )
     return ref, begin, end
 
@@ -118,6 +119,12 @@ def _load(source: Source, where: str, offset: int, length: int) -> bytes:
     if length > MAX_TENSOR_BYTES:
         raise LimitExceededError(f"{where}: {length} bytes, more than the {MAX_TENSOR_BYTES} that are loaded at once")
     return source.read(offset, length)
+
+
+def _read(source: Source, where: str, start: int, size: int, offset: int, length: int) -> bytes:
+    if offset < 0 or length < 0 or offset + length > size:
+        raise MalformedFileError(f"{where}: bytes {offset} to {offset + length} are asked for, it has {size}")
+    return source.read(start + offset, length)
 
 
 def _are_sizes(value: object) -> TypeGuard[list[int]]:

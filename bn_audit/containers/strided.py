@@ -63,6 +63,32 @@ def contiguous_bytes(
     return _byteswapped(data, _PART_SIZES.get(dtype, size)) if big_endian else data
 
 
+def ranged_reader(
+    read: Callable[[int, int], bytes],
+    *,
+    name: str,
+    size: int,
+    shape: tuple[int, ...],
+    strides: tuple[int, ...],
+    offset: int,
+    big_endian: bool = False,
+) -> Callable[[int, int], bytes] | None:
+    """Return a function that gives (offset, length) of what `contiguous_bytes` would; None where that is rearranged.
+
+    The tensor lies within its storage, as `check_extent` found.
+    """
+    if big_endian or 0 in shape or not _is_row_major(shape, strides):
+        return None
+    total = math.prod(shape) * size
+
+    def part(position: int, length: int) -> bytes:
+        if position < 0 or length < 0 or position + length > total:
+            raise MalformedFileError(f"{name}: bytes {position} to {position + length} are asked for, it has {total}")
+        return read(offset * size + position, length)
+
+    return part
+
+
 def check_extent(
     *, name: str, size: int, shape: tuple[int, ...], strides: tuple[int, ...], offset: int, storage_bytes: int
 ) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bn_audit.containers.inert import Global, Instance
-from bn_audit.containers.strided import check_extent, contiguous_bytes
+from bn_audit.containers.strided import check_extent, contiguous_bytes, ranged_reader
 from bn_audit.containers.torch_file_storage import MAX_DIMENSIONS, Storage, dtype_name, item_size
 from bn_audit.errors import LimitExceededError, MalformedFileError, TensorUnavailableError
 from bn_audit.subject.tensor import ITEM_SIZES, TensorRef
@@ -26,6 +26,7 @@ class StoredTensor:
         shape: Size of each dimension; ``()`` for an uninitialised or nested one, which has no shape yet.
         load: Returns the elements as little-endian, contiguous, row-major bytes. Raises TensorUnavailableError where
             the layout is not ``strided``, LimitExceededError beyond `MAX_TENSOR_BYTES`.
+        read: Returns (offset, length) of these bytes, without that limit; None where they are rearranged.
         is_parameter: It is a ``Parameter``.
         requires_grad: None where the file does not say.
         storage: Identity of its storage and of the place in it, equal for tensors that share their elements; None
@@ -40,10 +41,11 @@ class StoredTensor:
     requires_grad: bool | None = None
     storage: str | None = None
     layout: str = "strided"
+    read: Callable[[int, int], bytes] | None = None
 
     def ref(self, name: str) -> TensorRef:
         """Return the tensor under the name that the artifact gives it."""
-        return TensorRef(name=name, dtype=self.dtype, shape=self.shape, load=self.load)
+        return TensorRef(name=name, dtype=self.dtype, shape=self.shape, load=self.load, read=self.read)
 
 
 def corrupt_tensor(name: str, what: str) -> MalformedFileError:
@@ -127,7 +129,18 @@ def strided_view(
         )
         return _with_signs(data, name, dtype, flags) if flags else data
 
-    return StoredTensor(dtype=dtype, shape=shape, load=load, storage=f"{storage.key}+{offset * size}")
+    read = None
+    if dtype in ITEM_SIZES and not flags:
+        read = ranged_reader(
+            storage.read,
+            name=name,
+            size=size,
+            shape=shape,
+            strides=strides,
+            offset=offset,
+            big_endian=storage.big_endian,
+        )
+    return StoredTensor(dtype=dtype, shape=shape, load=load, storage=f"{storage.key}+{offset * size}", read=read)
 
 
 def _with_signs(data: bytes, name: str, dtype: str, flags: dict[object, object]) -> bytes:

@@ -35,22 +35,22 @@ class PairedBy(Enum):
 class FoldCheck:
     """Whether a layer was folded into the weight before it as the equations demand.
 
-    The target's ``W' = W * weight / sqrt(var + eps)`` and ``b' = (b - mean) * weight / sqrt(var + eps) + bias``, with
-    weight, bias, mean and var of the reference's batch norm and W, b of its layer before.
+    ``W' = W * weight / sqrt(var + eps)`` and ``b' = (b - mean) * weight / sqrt(var + eps) + bias``, with weight, bias,
+    mean and var of the batch norm and W, b of the layer before it, W' and b' of the other artifact.
 
     Attributes:
-        weight: Name of W in the reference.
-        into: Name of W' in the target.
+        weight: Name of W.
+        into: Name of W'.
         holds: True where both equations hold in every channel; None where nothing could be computed.
         eps: The eps with which the equations were evaluated; None where nothing could be computed.
-        eps_inferred: True where the reference records no eps and this one explains the scales best.
-        target_eps: The single eps that explains the target's scales, where that is another one than the reference's
-            and everything else holds.
+        eps_inferred: True where the batch norm's artifact records no eps and this one explains the scales best.
+        folded_eps: The single eps that explains the scales, where that is another one than the batch norm's and
+            everything else holds.
         tolerance: Largest relative deviation that counts as rounding.
         deviation: The largest relative deviation: of the scales, or of the shifts in units of the layer's output.
         channel: Where that is; None where nothing could be computed.
         channels: How many channels deviate by more than the tolerance.
-        part: ``scale`` or ``shift``: which equation deviates most.
+        part: ``scale`` or ``shift``: which equation deviates most; ``direction``: W' is no multiple of W.
         why: One clause for the user: what does not hold, or why nothing could be computed.
     """
 
@@ -59,7 +59,7 @@ class FoldCheck:
     holds: bool | None
     eps: float | None = None
     eps_inferred: bool = False
-    target_eps: float | None = None
+    folded_eps: float | None = None
     tolerance: float = 0.0
     deviation: float = 0.0
     channel: int | None = None
@@ -70,25 +70,32 @@ class FoldCheck:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerPair:
-    """One norm layer of the reference and what became of it.
+    """One norm layer and what became of it on the other side.
 
     Attributes:
-        target: The same layer of the target; None where it was folded, or is missing.
-        paired_by: Why they are taken for the same; None where the target has no such layer.
+        reference: None where the reference has folded what the target has as a layer.
+        target: None where the target has folded it, or lacks it.
+        paired_by: Why they are taken for the same; None where the target lacks the layer.
         fold: The check of the fold, where `paired_by` is ``FOLD``.
     """
 
-    reference: NormLayer
+    reference: NormLayer | None
     target: NormLayer | None
     paired_by: PairedBy | None
     fold: FoldCheck | None = None
+
+    @property
+    def path(self) -> str:
+        """The layer's path, in the reference where it has one."""
+        layer = self.reference or self.target
+        return layer.path if layer is not None else ""
 
     @property
     def location(self) -> Location:
         """Where a finding about this layer points: into the target, by the reference's path where it is not there."""
         if self.target is not None:
             return self.target.location
-        return Location(path=self.reference.path, tensor=self.fold.into if self.fold is not None else None)
+        return Location(path=self.path, tensor=self.fold.into if self.fold is not None else None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,10 +188,11 @@ class Comparison:
         reference_format: Name of the format that read it.
         target: The target as the user named it.
         models: Which models were compared.
-        pairs: One for each norm layer of the reference's compared models, in the reference's order.
+        pairs: One for each norm layer of the reference's compared models, in the reference's order; then one for each
+            layer of the target that the reference has folded.
         added: Norm layers of the target's compared models that no layer of the reference is paired with.
         keys: One for each pair of models whose names can be compared; a graph without the names has none.
-        drift: One for each pair with a layer on both sides, in the reference's order.
+        drift: One for each pair with a layer on both sides, in that order.
         values: What else was compared, and what was not.
         reference_size_bytes: Size of the reference; 0 for a live module.
         reference_bytes_read: Bytes of it that the comparison read.
@@ -209,7 +217,7 @@ class Comparison:
         pairs = tuple(
             replace(
                 pair,
-                reference=pair.reference.detached(),
+                reference=pair.reference.detached() if pair.reference is not None else None,
                 target=pair.target.detached() if pair.target is not None else None,
             )
             for pair in self.pairs

@@ -11,6 +11,7 @@ from bn_audit.subject.finding import Location
 from bn_audit.subject.graph import Graph
 from bn_audit.subject.norm import Mode, NormKind, NormLayer
 from bn_audit.subject.tensor import TensorRef
+from bn_audit.subject.weighted import WeightedLayer
 
 
 class Facts(Flag):
@@ -213,6 +214,7 @@ class Subject:
         models: Every model found, in the artifact's order.
         norms: Every normalisation layer of every model.
         orphans: Affine parameters without statistics, from state dicts.
+        weighted: Convolutions and linear layers whose tensors have no module's names, from graphs.
         random_calls: Dropout and other random operators, from graphs.
         graphs: The operators of each model by its route, where the artifact records them.
         batch_flow: One verdict for each output of each graph; empty where the proof was not asked for.
@@ -231,6 +233,7 @@ class Subject:
     models: tuple[Model, ...]
     norms: tuple[NormLayer, ...]
     orphans: tuple[OrphanTensors, ...] = ()
+    weighted: tuple[WeightedLayer, ...] = ()
     random_calls: tuple[RandomCall, ...] = ()
     graphs: Mapping[str, Graph] = field(default_factory=dict)
     batch_flow: tuple[OutputFlow, ...] = ()

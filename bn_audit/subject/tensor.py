@@ -6,7 +6,7 @@ import math
 import struct
 import sys
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -51,12 +51,15 @@ class TensorRef:
         shape: Size of each dimension; ``()`` for a scalar.
         load: Returns the elements as little-endian, contiguous, row-major bytes. Raises an ``ArtifactError`` when
             the artifact holds no bytes for the tensor or they cannot be read.
+        read: Returns (offset, length) of the bytes that `load` would give, however large the tensor; None where they
+            can only be had as a whole.
     """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
     load: Callable[[], bytes]
+    read: Callable[[int, int], bytes] | None = None
 
     @property
     def numel(self) -> int:
@@ -66,6 +69,22 @@ class TensorRef:
     def values(self) -> Sequence[float]:
         """Return the elements in row-major order; see `decode`."""
         return decode(self.dtype, self.load())
+
+    def chunks(self, size: int) -> Iterator[bytes]:
+        """Yield the bytes that `load` would give in pieces of `size`, the last one shorter.
+
+        A tensor that can only be had as a whole is loaded first, within the limits of `load`.
+        """
+        if self.read is None:
+            data = memoryview(self.load())
+            yield from (bytes(data[start : start + size]) for start in range(0, len(data), size))
+            return
+        length = self.numel * ITEM_SIZES.get(self.dtype, 0)
+        if length == 0:
+            yield from (data for data in (self.load(),) if data)
+            return
+        for start in range(0, length, size):
+            yield self.read(start, min(size, length - start))
 
     def detached(self) -> TensorRef:
         """Return the same tensor without its source, as it travels between processes."""

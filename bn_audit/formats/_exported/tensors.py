@@ -16,7 +16,7 @@ from bn_audit.containers.archive import Archive
 from bn_audit.containers.byte_range import range_of_source
 from bn_audit.containers.inert import Instance
 from bn_audit.containers.source import Source
-from bn_audit.containers.strided import check_extent, contiguous_bytes
+from bn_audit.containers.strided import check_extent, contiguous_bytes, ranged_reader
 from bn_audit.containers.torch_file import read_torch_archive
 from bn_audit.errors import LimitExceededError, MalformedFileError, TensorUnavailableError
 from bn_audit.formats._exported.document import Json, Reader, encodable, is_integer, read_json, size_of
@@ -147,7 +147,13 @@ def _payload(
             big_endian=big_endian,
         )
 
-    ref = TensorRef(name=name, dtype=dtype, shape=shape, load=load)
+    def stored_bytes(position: int, count: int) -> bytes:
+        return source.read(archive.stored_range(member)[0] + position, count)
+
+    read = ranged_reader(
+        stored_bytes, name=called, size=size, shape=shape, strides=strides, offset=offset, big_endian=big_endian
+    )
+    ref = TensorRef(name=name, dtype=dtype, shape=shape, load=load, read=read)
     return ref
 
 
