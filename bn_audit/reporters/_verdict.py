@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from bn_audit.subject.comparison import Comparison
 from bn_audit.subject.finding import Severity
 from bn_audit.subject.norm import Mode
 from bn_audit.subject.report import Report
@@ -14,8 +15,9 @@ NOT_AUDITED = "NOT AUDITED"
 INCOMPLETE = "INCOMPLETE"
 PASS = "pass"
 CLEAN = "clean"
+MATCH = "match"
 NOTHING_TO_JUDGE = "nothing to judge"
-WORDS = (FAIL, NOT_AUDITED, INCOMPLETE, PASS, CLEAN, NOTHING_TO_JUDGE)
+WORDS = (FAIL, NOT_AUDITED, INCOMPLETE, PASS, CLEAN, MATCH, NOTHING_TO_JUDGE)
 """Every verdict, the worst first."""
 
 
@@ -50,7 +52,9 @@ def verdict(report: Report, fail_on: Severity) -> Verdict:
         return Verdict(word=INCOMPLETE, style="bold red", details=(*counts, *failed, *gaps))
     if counts or gaps:
         return Verdict(word=PASS, style="bold yellow", details=(*(counts or ("no findings",)), *gaps))
-    if not report.norms and not report.batch_flow:
+    if report.comparison is not None and report.comparison_only:
+        return Verdict(word=MATCH, style="bold green", details=(compared(report.comparison),))
+    if not report.norms and not report.batch_flow and report.comparison is None:
         return Verdict(word=NOTHING_TO_JUDGE, style="bold", details=("the model has no normalisation layers",))
     return Verdict(word=CLEAN, style="bold green", details=("no findings",))
 
@@ -70,18 +74,38 @@ def plural(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def size_text(size: int) -> str:
+    """Return a size in decimal units, as file managers show it."""
+    if size < 1000:
+        return f"{size} bytes"
+    value = float(size)
+    for unit in ("kB", "MB", "GB", "TB"):
+        value /= 1000
+        if value < 999.95:
+            return f"{value:.1f} {unit}"
+    return f"{value / 1000:.1f} PB"
+
+
+def compared(comparison: Comparison) -> str:
+    """Return what was compared, value by value."""
+    layers = sum(drift.mean is not None or drift.variance is not None for drift in comparison.drift)
+    folds = sum(pair.fold is not None and pair.fold.holds is not None for pair in comparison.pairs)
+    tensors = len(comparison.values.compared)
+    parts = [plural(layers, "norm layer")] if layers else []
+    parts += [plural(folds, "fold")] if folds else []
+    parts += [plural(tensors, "further tensor" if parts else "tensor")] if tensors else []
+    return f"values compared: {', '.join(parts) or 'none'}"
+
+
 def _gaps(report: Report) -> Iterator[str]:
     """Yield what keeps the audit from saying clean."""
-    batch_norms = [norm for norm in report.norms if norm.kind.is_batch_norm]
-    unknown = sum(norm.mode is Mode.UNKNOWN for norm in batch_norms)
-    called = sum(norm.mode is Mode.CALLER for norm in batch_norms)
-    if unknown:
-        yield f"train/eval mode not recorded for {unknown} of {plural(len(batch_norms), 'batch norm')}"
-    if called:
-        yield f"train/eval mode decided by the caller for {called} of {plural(len(batch_norms), 'batch norm')}"
+    if not report.comparison_only:
+        yield from _unknown_modes(report)
     undecided = sum(flow.verdict == "undecided" for flow in report.batch_flow or ())
     if undecided:
         yield f"batch flow undecided for {undecided} of {plural(len(report.batch_flow or ()), 'output')}"
+    if report.comparison is not None:
+        yield from _uncompared(report.comparison)
     if report.skipped:
         yield f"{plural(len({skipped.code for skipped in report.skipped}), 'rule')} not checked"
     if report.unread:
@@ -90,3 +114,21 @@ def _gaps(report: Report) -> Iterator[str]:
         yield f"{plural(len(report.deselected), 'rule')} not selected"
     if report.unread and not report.norms:
         yield "no normalisation layers in what was read"
+
+
+def _unknown_modes(report: Report) -> Iterator[str]:
+    batch_norms = [norm for norm in report.norms if norm.kind.is_batch_norm]
+    unknown = sum(norm.mode is Mode.UNKNOWN for norm in batch_norms)
+    called = sum(norm.mode is Mode.CALLER for norm in batch_norms)
+    if unknown:
+        yield f"train/eval mode not recorded for {unknown} of {plural(len(batch_norms), 'batch norm')}"
+    if called:
+        yield f"train/eval mode decided by the caller for {called} of {plural(len(batch_norms), 'batch norm')}"
+
+
+def _uncompared(comparison: Comparison) -> Iterator[str]:
+    """Yield what keeps a comparison from saying that two artifacts match."""
+    if compared(comparison).endswith(": none"):
+        yield "no values compared"
+    if comparison.values.not_compared:
+        yield f"{plural(len(comparison.values.not_compared), 'part')} not compared"

@@ -7,8 +7,15 @@ from collections.abc import Iterator, Sequence
 from typing import TextIO
 
 from bn_audit.interfaces import Reporter
+from bn_audit.reporters._comparison_text import (
+    alignment_lines,
+    drift_lines,
+    frozen_lines,
+    not_compared_lines,
+    reference_line,
+)
 from bn_audit.reporters._fold import fold_line
-from bn_audit.reporters._verdict import CLEAN, NOTHING_TO_JUDGE, WORDS, plural, verdict
+from bn_audit.reporters._verdict import CLEAN, MATCH, NOTHING_TO_JUDGE, WORDS, plural, size_text, verdict
 from bn_audit.styled import Line, clean, line, write
 from bn_audit.subject.finding import Confidence, Finding, Location, Severity
 from bn_audit.subject.norm import Mode, NormLayer
@@ -75,7 +82,7 @@ def _closing_lines(audit: Audit) -> Iterator[Line]:
 def _short_line(report: Report, fail_on: Severity) -> Line | None:
     """Return the one line that a report with nothing to say is worth among others."""
     result = verdict(report, fail_on)
-    if result.word not in (CLEAN, NOTHING_TO_JUDGE):
+    if result.word not in (CLEAN, MATCH, NOTHING_TO_JUDGE):
         return None
     counts = f", {_norm_counts(report.norms)}" if report.norms else ""
     return line(*_header(report).spans, f"{counts}: ", (result.word, result.style))
@@ -83,16 +90,24 @@ def _short_line(report: Report, fail_on: Severity) -> Line | None:
 
 def _report_lines(report: Report, fail_on: Severity) -> Iterator[Line]:
     yield _header(report)
+    if report.comparison is not None:
+        yield reference_line(report.comparison)
     yield from _model_lines(report.models)
     if report.format is not None:
         yield line(("norm layers: ", "dim"), _norm_counts(report.norms), indent=2)
     yield from _flow_lines(report)
+    yield from frozen_lines(report)
+    if report.comparison is not None:
+        yield from alignment_lines(report.comparison)
     named = len(report.models) > 1
     for finding in sorted(report.findings, key=lambda finding: -finding.severity.rank):
         yield line()
         yield from _finding_lines(finding, named)
     if report.findings:
         yield line()
+    if report.comparison is not None:
+        yield from drift_lines(report.comparison)
+    yield from not_compared_lines(report)
     for codes, reason in _skipped(report):
         yield line(("not checked: ", "yellow"), f"{', '.join(codes)} ({clean(reason)})", indent=2)
     for reason in report.unread[:MANY]:
@@ -129,7 +144,7 @@ def _flow_lines(report: Report) -> Iterator[Line]:
 def _header(report: Report) -> Line:
     parts = [report.format or "not read"]
     if report.size_bytes:
-        parts.append(_size(report.size_bytes))
+        parts.append(size_text(report.size_bytes))
     return line((clean(report.source), "bold"), f"  {', '.join(parts)}")
 
 
@@ -214,18 +229,6 @@ def _summary_line(audit: Audit) -> Line:
     words = Counter(verdict(report, audit.fail_on).word for report in audit.reports)
     counts = ", ".join(f"{words[word]} {word}" for word in WORDS if words[word])
     return line((f"{plural(len(audit.reports), 'source')}: ", "bold"), f"{counts}; exit code {audit.exit_code}")
-
-
-def _size(size: int) -> str:
-    """Return a size in decimal units, as file managers show it."""
-    if size < 1000:
-        return f"{size} bytes"
-    value = float(size)
-    for unit in ("kB", "MB", "GB", "TB"):
-        value /= 1000
-        if value < 999.95:
-            return f"{value:.1f} {unit}"
-    return f"{value / 1000:.1f} PB"
 
 
 REPORTER = Reporter(name="text", summary="for people; the default", suffixes=(".txt",), render=render)

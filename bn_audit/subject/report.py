@@ -47,6 +47,7 @@ class Report:
         flow_seconds: Time the proof took.
         comparison: The source beside its reference, where one was given.
         frozen: The layers claimed frozen, one entry for each pattern given.
+        comparison_only: Only the comparison was judged, not the artifact itself: its modes say nothing here.
         unread: Parts that were seen and not read, one reason each.
         deselected: Codes of the rules that the user chose not to check.
     """
@@ -65,6 +66,7 @@ class Report:
     flow_seconds: float | None = None
     comparison: Comparison | None = None
     frozen: tuple[FrozenPattern, ...] = ()
+    comparison_only: bool = False
     unread: tuple[str, ...] = ()
     deselected: tuple[str, ...] = ()
 

@@ -67,11 +67,12 @@ def _without_values(subject: Subject, reason: str) -> Subject:
         raise TensorUnavailableError(f"{subject.source}: {reason}")
 
     models = tuple(
-        replace(model, tensors=tuple(replace(ref, load=load) for ref in model.tensors)) for model in subject.models
+        replace(model, tensors=tuple(replace(ref, load=load, read=None) for ref in model.tensors))
+        for model in subject.models
     )
     norms = []
     for norm in subject.norms:
-        emptied = {role: replace(ref, load=load) for role, ref in norm.tensors.items()}
+        emptied = {role: replace(ref, load=load, read=None) for role, ref in norm.tensors.items()}
         norms.append(replace(norm, **emptied))  # type: ignore[arg-type]
     return replace(subject, models=models, norms=tuple(norms))
 

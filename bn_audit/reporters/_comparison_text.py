@@ -1,0 +1,105 @@
+"""The parts of the text report that tell about a comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bn_audit.reporters._comparison import (
+    LONGEST_NAME,
+    alignment,
+    by_effect,
+    differences,
+    drift_summary,
+    figure,
+    has_moved,
+    not_compared,
+)
+from bn_audit.reporters._verdict import size_text
+from bn_audit.styled import Line, clean, line
+from bn_audit.subject.comparison import Comparison
+from bn_audit.subject.drift import Extreme, LayerDrift
+from bn_audit.subject.report import Report
+
+ROWS = 12
+"""Layers of the drift table that are shown: those that moved most; the JSON and HTML reports have all."""
+
+WIDEST_LAYER = 44
+"""Columns for a layer's path in the drift table; a longer one pushes its row to the right."""
+
+COLUMNS = ("mean/sd", "channel", "ln var", "channel", "weight", "bias")
+
+
+def reference_line(comparison: Comparison) -> Line:
+    """Say which artifact the other one is."""
+    parts = [comparison.reference_format]
+    parts += [size_text(comparison.reference_size_bytes)] if comparison.reference_size_bytes else []
+    return line(("reference: ", "dim"), (clean(comparison.reference), "bold"), f"  {', '.join(parts)}", indent=2)
+
+
+def alignment_lines(comparison: Comparison) -> Iterator[Line]:
+    """Say how the two sides were aligned."""
+    for label, text in alignment(comparison):
+        yield line((f"{label}: ", "dim"), text, indent=2)
+
+
+def drift_lines(comparison: Comparison) -> Iterator[Line]:
+    """Draw the table of the layers that moved most."""
+    if not comparison.drift:
+        return
+    yield line(("drift: ", "dim"), drift_summary(comparison), indent=2)
+    moved = [drift for drift in by_effect(comparison) if has_moved(drift)]
+    shown = moved[:ROWS]
+    if not shown:
+        return
+    width = min(WIDEST_LAYER, max(len(_layer(drift)) for drift in shown))
+    yield line((_row("layer", *COLUMNS, width=width), "dim"), indent=4)
+    for drift in shown:
+        yield line(_drift_row(drift, width), indent=4)
+    if len(moved) > ROWS:
+        yield line((f"and {len(moved) - ROWS} more layers that moved less", "dim"), indent=4)
+    yield line(
+        (
+            "largest channel each: means in standard deviations of the reference, ln of the ratio of variances; "
+            "weight and bias relative to the layer's largest",
+            "dim",
+        ),
+        indent=4,
+        hang=0,
+    )
+
+
+def not_compared_lines(report: Report) -> Iterator[Line]:
+    """Say what no statement is made about."""
+    for what, reason in not_compared(report):
+        yield line(("not compared: ", "yellow"), f"{what} ({reason})", indent=2)
+
+
+def frozen_lines(report: Report) -> Iterator[Line]:
+    """Say what each pattern of frozen layers stands for."""
+    for item in report.frozen:
+        count = f"{len(item.layers)} norm layers, {len(item.tensors)} tensors"
+        yield line(("frozen: ", "dim"), f"{clean(item.pattern, LONGEST_NAME)} ({count})", indent=2)
+
+
+def _drift_row(drift: LayerDrift, width: int) -> str:
+    cells = (*_largest(drift.mean), *_largest(drift.variance), _size(drift.weight), _size(drift.bias))
+    more = ", ".join(differences(drift))
+    return _row(_layer(drift), *cells, width=width) + (f"  {more}" if more else "")
+
+
+def _row(layer: str, *cells: str, width: int) -> str:
+    return f"{layer:<{width}}" + "".join(f"  {cell:>8}" for cell in cells)
+
+
+def _layer(drift: LayerDrift) -> str:
+    return clean(drift.location.path or drift.location.node or "(root)", LONGEST_NAME)
+
+
+def _largest(extreme: Extreme | None) -> tuple[str, str]:
+    return (_size(extreme), "") if extreme is None else (_size(extreme), str(extreme.channel))
+
+
+def _size(extreme: Extreme | None) -> str:
+    if extreme is None:
+        return "-"
+    return figure(extreme.size) if extreme.beyond else "="
