@@ -14,7 +14,7 @@ from bn_audit.reporters._comparison import (
     has_moved,
     not_compared,
 )
-from bn_audit.reporters._verdict import size_text
+from bn_audit.reporters._verdict import plural, size_text
 from bn_audit.styled import Line, clean, line
 from bn_audit.subject.comparison import Comparison
 from bn_audit.subject.drift import Extreme, LayerDrift
@@ -26,12 +26,13 @@ ROWS = 12
 WIDEST_LAYER = 44
 """Columns for a layer's path in the drift table; a longer one pushes its row to the right."""
 
-COLUMNS = ("mean/sd", "channel", "ln var", "channel", "weight", "bias")
+COLUMNS = ("mean/sd @ch", "ln var @ch", "weight", "bias")
+WIDTHS = (13, 13, 8, 8)
 
 
 def reference_line(comparison: Comparison) -> Line:
     """Say which artifact the other one is."""
-    parts = [comparison.reference_format]
+    parts = [clean(comparison.reference_format)]
     parts += [size_text(comparison.reference_size_bytes)] if comparison.reference_size_bytes else []
     return line(("reference: ", "dim"), (clean(comparison.reference), "bold"), f"  {', '.join(parts)}", indent=2)
 
@@ -59,8 +60,8 @@ def drift_lines(comparison: Comparison) -> Iterator[Line]:
         yield line((f"and {len(moved) - ROWS} more layers that moved less", "dim"), indent=4)
     yield line(
         (
-            "largest channel each: means in standard deviations of the reference, ln of the ratio of variances; "
-            "weight and bias relative to the layer's largest",
+            "largest of all channels (@ch): means in standard deviations of the reference, ln of the ratio of variances; "
+            "weight and bias relative to the layer's largest; = nothing beyond rounding",
             "dim",
         ),
         indent=4,
@@ -77,26 +78,26 @@ def not_compared_lines(report: Report) -> Iterator[Line]:
 def frozen_lines(report: Report) -> Iterator[Line]:
     """Say what each pattern of frozen layers stands for."""
     for item in report.frozen:
-        count = f"{len(item.layers)} norm layers, {len(item.tensors)} tensors"
+        count = f"{plural(len(item.layers), 'norm layer')}, {plural(len(item.tensors), 'tensor')}"
         yield line(("frozen: ", "dim"), f"{clean(item.pattern, LONGEST_NAME)} ({count})", indent=2)
 
 
 def _drift_row(drift: LayerDrift, width: int) -> str:
-    cells = (*_largest(drift.mean), *_largest(drift.variance), _size(drift.weight), _size(drift.bias))
+    cells = (_placed(drift.mean), _placed(drift.variance), _size(drift.weight), _size(drift.bias))
     more = ", ".join(differences(drift))
     return _row(_layer(drift), *cells, width=width) + (f"  {more}" if more else "")
 
 
 def _row(layer: str, *cells: str, width: int) -> str:
-    return f"{layer:<{width}}" + "".join(f"  {cell:>8}" for cell in cells)
+    return f"{layer:<{width}}" + "".join(f" {cell:>{room}}" for cell, room in zip(cells, WIDTHS, strict=True))
 
 
 def _layer(drift: LayerDrift) -> str:
     return clean(drift.location.path or drift.location.node or "(root)", LONGEST_NAME)
 
 
-def _largest(extreme: Extreme | None) -> tuple[str, str]:
-    return (_size(extreme), "") if extreme is None else (_size(extreme), str(extreme.channel))
+def _placed(extreme: Extreme | None) -> str:
+    return f"{_size(extreme)} @{extreme.channel}" if extreme is not None and extreme.beyond else _size(extreme)
 
 
 def _size(extreme: Extreme | None) -> str:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
 from bn_audit.errors import ArtifactError
 from bn_audit.interfaces import Reporter
+from bn_audit.reporters._comparison_json import comparison_document
+from bn_audit.reporters._json_values import Json, place, plain
 from bn_audit.subject.finding import Finding, Severity
 from bn_audit.subject.norm import NormLayer
 from bn_audit.subject.report import Audit, Report
@@ -24,8 +25,6 @@ from bn_audit.version import VERSION
 SCHEMA_ID = "bn-audit.report.v1"
 SCHEMA_PATH = Path(__file__).parent / "report.v1.schema.json"
 TENSOR_ROLES = ("weight", "bias", "running_mean", "running_var")
-
-Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 
 def render(audit: Audit, out: TextIO, colour: bool) -> None:  # noqa: ARG001 - colour has no meaning here
@@ -66,6 +65,12 @@ def _report(report: Report) -> dict[str, Json]:
         "batch_flow": None if report.batch_flow is None else [_output_flow(flow) for flow in report.batch_flow],
         "flow_seconds": plain(report.flow_seconds),
         "sweep": None,
+        "reference": None if report.comparison is None else report.comparison.reference,
+        "compare": None if report.comparison is None else comparison_document(report.comparison),
+        "frozen": [
+            {"pattern": item.pattern, "layers": [place(layer) for layer in item.layers], "tensors": list(item.tensors)}
+            for item in report.frozen
+        ],
     }
 
 
@@ -120,26 +125,10 @@ def _finding(finding: Finding) -> dict[str, Json]:
         "severity": finding.severity.value,
         "confidence": finding.confidence.value,
         "message": finding.message,
-        "locations": [
-            {"model": place.model, "path": place.path, "tensor": place.tensor, "node": place.node}
-            for place in finding.locations
-        ],
+        "locations": [place(location) for location in finding.locations],
         "evidence": plain(finding.evidence),
         "remedy": finding.remedy,
     }
-
-
-def plain(value: object) -> Json:
-    """Return `value` as JSON can hold it."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, Sequence):
-        return [plain(item) for item in value]
-    return str(value)
 
 
 def _summary(audit: Audit) -> dict[str, Json]:

@@ -2,7 +2,21 @@
 
 import math
 
+from bn_audit.subject.comparison import (
+    Comparison,
+    FoldCheck,
+    FrozenPattern,
+    LayerPair,
+    ModelPair,
+    NotCompared,
+    PairedBy,
+    ValueComparison,
+    ValueMismatch,
+    ValueScope,
+)
+from bn_audit.subject.drift import Change, Extreme, LayerDrift
 from bn_audit.subject.finding import Confidence, Finding, Intent, Location, Severity
+from bn_audit.subject.key_alignment import KeyAlignment, KeyMatch, KeyMismatch
 from bn_audit.subject.norm import Mode, ModeOrigin, NormKind, NormLayer
 from bn_audit.subject.report import Audit, Failed, Report, Skipped
 from bn_audit.subject.subject import Form, Model, OutputFlow
@@ -197,6 +211,236 @@ BATCH_FLOW = audit(
     ),
 )
 
+
+def extreme(size: float, channel: int = 3, beyond: int = 2, **changes) -> Extreme:
+    values = {"reference": 0.5, "target": 0.25, "tolerance": 1e-5}
+    return Extreme(size=size, channel=channel, beyond=beyond, **(values | changes))
+
+
+def drift(path: str, mean: float = 0.0, variance: float = 0.0, affine: float = 0.0, **changes) -> LayerDrift:
+    values = {
+        "reference": path,
+        "location": Location(path=path),
+        "num_features": 4,
+        "mean": extreme(mean, beyond=2 * (mean > 0)),
+        "variance": extreme(variance, channel=1, beyond=int(variance > 0)),
+        "weight": extreme(affine, channel=0, beyond=int(affine > 0)),
+        "bias": extreme(affine / 2, channel=2, beyond=int(affine > 0)),
+        "eps": Change(reference=1e-5, target=1e-5),
+        "momentum": Change(reference=0.1, target=None),
+        "counter": Change(reference=10, target=20),
+        "rms_mean": mean / 2,
+        "rms_variance": variance / 2,
+        "equal_statistics": not (mean or variance),
+        "equal_affine": not affine,
+    }
+    return LayerDrift(**(values | changes))
+
+
+def pair(path: str, to: str | None = None, **changes) -> LayerPair:
+    values = {"reference": norm(path), "target": norm(to or path), "paired_by": PairedBy.PATH}
+    return LayerPair(**(values | changes))
+
+
+def comparison(**changes) -> Comparison:
+    values = {
+        "reference": "before.pt",
+        "reference_format": "torch-checkpoint",
+        "target": "after.pt",
+        "models": (ModelPair(reference="", target=""),),
+        "pairs": (pair("bn1"), pair("bn2")),
+        "added": (),
+        "keys": (
+            KeyAlignment(
+                reference="before.pt",
+                target="after.pt",
+                matched=tuple(KeyMatch(reference=f"bn{n}.weight", target=f"bn{n}.weight") for n in (1, 2)),
+            ),
+        ),
+        "drift": (drift("bn1"), drift("bn2")),
+        "values": ValueComparison(scope=ValueScope.ALL, compared=("conv.weight",), elements=1728),
+        "reference_size_bytes": 97_800_000,
+        "reference_bytes_read": 123_456,
+    }
+    return Comparison(**(values | changes))
+
+
+MATCHING = audit(report("after.pt", comparison=comparison(), comparison_only=True))
+
+DRIFTED = audit(
+    report(
+        "after.onnx",
+        format="onnx",
+        models=(Model(route="", form=Form.GRAPH),),
+        findings=(
+            finding(
+                "BN602",
+                name="frozen-statistics-moved",
+                message="2 of 14 layers claimed frozen moved: layer1.0.bn1 by 3.21 standard deviations in channel 3",
+                locations=(Location(path="layer1.0.bn1"), Location(path="layer1.1.bn1")),
+            ),
+            finding(
+                "BN313",
+                name="fold-mismatch",
+                message="1 of 3 folded layers does not follow from the reference (tolerance 1e-05)",
+                locations=(Location(path="head.bn", tensor="onnx::Conv_42"),),
+            ),
+        ),
+        comparison=comparison(
+            target="after.onnx",
+            models=(ModelPair(reference="state.model", target=""),),
+            pairs=(
+                *(pair(f"layer1.{n}.bn1") for n in range(14)),
+                pair("stem.bn", "/stem/bn/BatchNormalization", paired_by=PairedBy.CONTENTS),
+                pair(
+                    "head.bn",
+                    target=None,
+                    paired_by=PairedBy.FOLD,
+                    fold=FoldCheck(
+                        weight="head.conv.weight",
+                        into="onnx::Conv_42",
+                        holds=False,
+                        eps=1e-5,
+                        tolerance=1e-5,
+                        deviation=0.37,
+                        channel=11,
+                        channels=5,
+                        why="the scale of 5 of 64 channels differs, as from other statistics",
+                    ),
+                ),
+                pair(
+                    "neck.bn",
+                    target=None,
+                    paired_by=PairedBy.FOLD,
+                    fold=FoldCheck(
+                        weight="neck.conv.weight",
+                        into="onnx::Conv_43",
+                        holds=True,
+                        eps=1e-3,
+                        eps_inferred=True,
+                        tolerance=1e-5,
+                        deviation=2e-7,
+                        channel=0,
+                    ),
+                ),
+                pair("old.bn", target=None, paired_by=None),
+            ),
+            added=(norm("extra.bn"),),
+            keys=(
+                KeyAlignment(
+                    reference="before.pt",
+                    target="after.onnx",
+                    reference_route="state.model",
+                    matched=(
+                        KeyMatch(reference="module.conv.weight", target="conv.weight"),
+                        *(
+                            KeyMatch(reference=f"module.layer1.{n}.bn1.gamma", target=f"bn{n}.weight", renamed=True)
+                            for n in range(14)
+                        ),
+                    ),
+                    missing=("old.bn.weight", "old.bn.running_mean"),
+                    unexpected=("extra.bn.weight",),
+                    mismatched=(
+                        KeyMismatch(
+                            reference="fc.weight",
+                            target="fc.weight",
+                            difference="shape [10, 64], the model has [1000, 64]",
+                            is_shape=True,
+                        ),
+                    ),
+                    reference_prefix="module.",
+                    foreign=("gamma",),
+                ),
+            ),
+            drift=(
+                drift("layer1.0.bn1", mean=3.21, variance=0.405),
+                *(drift(f"layer1.{n}.bn1", mean=n / 100) for n in range(1, 14)),
+                drift(
+                    "stem.bn", eps=Change(reference=1e-5, target=1e-3), dtype_change=("running_var: float32 to half",)
+                ),
+                drift("swap.bn", mean=math.inf, swapped=True),
+                LayerDrift(reference="meta.bn", location=Location(path="meta.bn"), num_features=4),
+            ),
+            values=ValueComparison(
+                scope=ValueScope.BATCH_NORM,
+                mismatched=(
+                    ValueMismatch(
+                        reference="fc.bias",
+                        target="fc.bias",
+                        size=0.5,
+                        index=7,
+                        channel=7,
+                        reference_value=1.0,
+                        target_value=1.5,
+                        beyond=1,
+                        tolerance=1e-6,
+                    ),
+                ),
+                not_compared=(
+                    *(
+                        NotCompared(what=f"layer1.{n}.conv1.weight", reason="--values bn does not read it")
+                        for n in range(14)
+                    ),
+                    NotCompared(what="meta.bn", reason="a tensor on the meta device has no values"),
+                ),
+            ),
+            remarks=("shop.vision:make_model built on the meta device, without values",),
+        ),
+        frozen=(FrozenPattern(pattern="layer1.*", layers=(Location(path="layer1.0.bn1"),), tensors=("a", "b")),),
+        comparison_only=True,
+    ),
+    exit_code=1,
+)
+
+HOSTILE_COMPARISON = comparison(
+    reference=HOSTILE,
+    reference_format=HOSTILE,
+    models=(ModelPair(reference=HOSTILE, target=HOSTILE),),
+    pairs=(
+        pair(HOSTILE),
+        pair(HOSTILE, paired_by=None),
+        pair(
+            HOSTILE,
+            paired_by=PairedBy.FOLD,
+            fold=FoldCheck(weight=HOSTILE, into=HOSTILE, holds=False, eps=math.nan, why=HOSTILE, deviation=math.inf),
+        ),
+    ),
+    added=(norm(HOSTILE),),
+    keys=(
+        KeyAlignment(
+            reference=HOSTILE,
+            target=HOSTILE,
+            matched=(KeyMatch(reference=HOSTILE, target=HOSTILE, renamed=True),),
+            missing=(HOSTILE,),
+            unexpected=(HOSTILE,),
+            mismatched=(KeyMismatch(reference=HOSTILE, target=HOSTILE, difference=HOSTILE, is_shape=True),),
+            reference_prefix=HOSTILE,
+            target_prefix=HOSTILE,
+            foreign=(HOSTILE,),
+        ),
+    ),
+    drift=(drift(HOSTILE, mean=math.nan, dtype_change=(HOSTILE,)), drift(HOSTILE, mean=-math.inf)),
+    values=ValueComparison(
+        scope=ValueScope.ALL,
+        compared=(HOSTILE,),
+        mismatched=(
+            ValueMismatch(
+                reference=HOSTILE,
+                target=HOSTILE,
+                size=math.inf,
+                index=0,
+                channel=0,
+                reference_value=math.nan,
+                target_value=-math.inf,
+                beyond=1,
+                tolerance=0.0,
+            ),
+        ),
+        not_compared=(NotCompared(what=HOSTILE, reason=HOSTILE),),
+    ),
+    remarks=(HOSTILE,),
+)
+
 HOSTILE_NAMES = audit(
     report(
         HOSTILE,
@@ -216,6 +460,8 @@ HOSTILE_NAMES = audit(
         batch_flow=(
             OutputFlow(model=HOSTILE, output=HOSTILE, verdict="mixes", node=HOSTILE, path=HOSTILE, why=HOSTILE),
         ),
+        comparison=HOSTILE_COMPARISON,
+        frozen=(FrozenPattern(pattern=HOSTILE, layers=(Location(path=HOSTILE),), tensors=(HOSTILE,)),),
     ),
     listed=[(HOSTILE, HOSTILE)],
     exit_code=3,
@@ -224,6 +470,8 @@ HOSTILE_NAMES = audit(
 ALL = {
     "train_mode": TRAIN_MODE,
     "batch_flow": BATCH_FLOW,
+    "matching": MATCHING,
+    "drifted": DRIFTED,
     "clean": CLEAN,
     "no_norms": NO_NORMS,
     "state_dict": STATE_DICT,
