@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from bn_audit.reporters._comparison import (
@@ -60,7 +61,7 @@ def drift_lines(comparison: Comparison) -> Iterator[Line]:
         yield line((f"and {len(moved) - ROWS} more layers that moved less", "dim"), indent=4)
     yield line(
         (
-            "largest of all channels (@ch): means in standard deviations of the reference, ln of the ratio of variances; "
+            "largest of all channels (@ch): means in standard deviations of the reference, ln of variance ratios; "
             "weight and bias relative to the layer's largest; = nothing beyond rounding",
             "dim",
         ),
@@ -97,10 +98,14 @@ def _layer(drift: LayerDrift) -> str:
 
 
 def _placed(extreme: Extreme | None) -> str:
-    return f"{_size(extreme)} @{extreme.channel}" if extreme is not None and extreme.beyond else _size(extreme)
+    return f"{_size(extreme)} @{extreme.channel}" if extreme is not None and _is_beyond(extreme) else _size(extreme)
 
 
 def _size(extreme: Extreme | None) -> str:
     if extreme is None:
         return "-"
-    return figure(extreme.size) if extreme.beyond else "="
+    return figure(extreme.size) if _is_beyond(extreme) else "="
+
+
+def _is_beyond(extreme: Extreme) -> bool:
+    return bool(extreme.beyond) or not math.isfinite(extreme.size)

@@ -1,0 +1,165 @@
+"""The page: one section for each source, in the order of the text report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bn_audit.reporters._fold import fold_line
+from bn_audit.reporters._verdict import CLEAN, FAIL, INCOMPLETE, MATCH, NOT_AUDITED, plural, size_text, verdict
+from bn_audit.reporters._web.comparison import comparison_sections
+from bn_audit.reporters._web.markup import (
+    NOTHING,
+    Markup,
+    badge,
+    code,
+    element,
+    facts,
+    folded,
+    joined,
+    text,
+)
+from bn_audit.reporters._web.style import STYLE
+from bn_audit.styled import clean
+from bn_audit.subject.finding import Confidence, Finding, Location
+from bn_audit.subject.report import Audit, Failed, Report
+from bn_audit.version import VERSION
+
+POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+"""What the page may load: nothing; its own style alone. Names out of a file could not run a script even as markup."""
+
+PATTERNS = 40
+"""Folded patterns of paths shown for one finding."""
+
+VERDICT_KINDS = {FAIL: "error", NOT_AUDITED: "error", INCOMPLETE: "error", CLEAN: "good", MATCH: "good"}
+
+
+def document(audit: Audit) -> str:
+    """Return the whole page."""
+    title = "bn-audit report"
+    head = joined(
+        (
+            Markup('<meta charset="utf-8">'),
+            Markup(f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'),
+            Markup('<meta name="viewport" content="width=device-width, initial-scale=1">'),
+            element("title", text(_title(audit))),
+            Markup(f"<style>\n{STYLE}</style>"),
+        )
+    )
+    summary = f"{plural(len(audit.reports), 'source')}, judged for {audit.intent.value}, exit code {audit.exit_code}"
+    body = joined(
+        (
+            element("h1", text(title)),
+            element("p", text(summary), kind="quiet"),
+            *(_section(report, audit) for report in audit.reports),
+            _listed(audit),
+            element("footer", text(f"bn-audit {VERSION}. bn-audit explain CODE tells why a rule exists.")),
+        )
+    )
+    return f'<!DOCTYPE html>\n<html lang="en">\n<head>\n{head}\n</head>\n<body>\n{body}\n</body>\n</html>\n'
+
+
+def _title(audit: Audit) -> str:
+    names = [clean(report.source, 100) for report in audit.reports]
+    return f"bn-audit: {names[0]}" if len(names) == 1 else f"bn-audit: {plural(len(names), 'source')}"
+
+
+def _section(report: Report, audit: Audit) -> Markup:
+    result = verdict(report, audit.fail_on)
+    header = element(
+        "header",
+        element("h2", code(report.source)),
+        badge(result.word, VERDICT_KINDS.get(result.word, "warning")),
+        element("span", text("; ".join(result.details)), kind="quiet"),
+        kind="source",
+    )
+    return element(
+        "section",
+        joined((header, facts(_facts(report)), *_findings(report), *comparison_sections(report), *_gaps(report))),
+    )
+
+
+def _facts(report: Report) -> Iterator[tuple[str, Markup]]:
+    """Yield what was audited, in label and content."""
+    parts = [report.format or "not read"] + ([size_text(report.size_bytes)] if report.size_bytes else [])
+    yield "format", text(", ".join(parts))
+    comparison = report.comparison
+    if comparison is not None:
+        size = f", {size_text(comparison.reference_size_bytes)}" if comparison.reference_size_bytes else ""
+        described = text(f" ({comparison.reference_format}{size})")
+        yield "reference", joined((code(comparison.reference), described), "")
+    for model in report.models:
+        named = [f"'{model.route}'"] if model.route else []
+        named += [model.type_name] if model.type_name else []
+        yield "model", text(" ".join([*named, f"({model.form.value}, {model.mode.value} mode)"]), 400)
+    modes: dict[str, int] = {}
+    for norm in report.norms:
+        what = f"{norm.kind.value} ({norm.mode.value})"
+        modes[what] = modes.get(what, 0) + 1
+    if report.format is not None:
+        yield "norm layers", text(", ".join(f"{count} {what}" for what, count in modes.items()) or "none")
+    for item in report.frozen:
+        count = f" ({plural(len(item.layers), 'norm layer')}, {plural(len(item.tensors), 'tensor')})"
+        yield "frozen", joined((code(item.pattern), text(count)), "")
+    for flow in report.batch_flow or ():
+        where = f" at {flow.path or flow.node}" if flow.path or flow.node else ""
+        why = f": {flow.why}" if flow.why else ""
+        yield "batch flow", text(f"output {flow.output} {flow.verdict}{where}{why}")
+
+
+def _findings(report: Report) -> Iterator[Markup]:
+    if report.findings:
+        yield element("h3", text("Findings"))
+    for finding in sorted(report.findings, key=lambda finding: -finding.severity.rank):
+        yield _finding(finding)
+
+
+def _finding(finding: Finding) -> Markup:
+    kind = finding.severity.value
+    unsure = "" if finding.confidence is Confidence.HIGH else f" ({finding.confidence.value} confidence)"
+    head = joined(
+        (
+            badge(kind, kind),
+            element("strong", text(f" {finding.code} {finding.name}")),
+            text(f"{unsure}: {finding.message}"),
+        ),
+        "",
+    )
+    places = [clean(_place(location), 400) for location in finding.locations]
+    where = element("p", element("span", text("where "), kind="quiet"), code(fold_line(places, PATTERNS)))
+    fix = element("p", element("span", text("fix "), kind="quiet"), text(finding.remedy))
+    return element("article", element("p", head), where if places else NOTHING, fix, kind=kind)
+
+
+def _place(location: Location) -> str:
+    path = location.path or location.node or "(root)"
+    model = f"{location.model}: " if location.model else ""
+    if location.tensor is None:
+        return model + path
+    return model + (location.tensor if location.tensor.startswith(location.path) else f"{path} {location.tensor}")
+
+
+def _gaps(report: Report) -> Iterator[Markup]:
+    """Yield what was not checked, not read or failed."""
+    items = [f"{skipped.code}: {skipped.reason}" for skipped in report.skipped]
+    items += [f"not read: {reason}" for reason in report.unread]
+    if items:
+        yield element("h3", text("Not checked"))
+        yield element("ul", joined(element("li", text(item)) for item in items))
+    if report.failed:
+        yield element("h3", text("Failed"))
+        yield joined(map(_failure, report.failed))
+
+
+def _failure(failure: Failed) -> Markup:
+    rows = (failure.traceback or "").splitlines()
+    trace = folded(text("traceback"), element("pre", joined(text(row) for row in rows))) if rows else NOTHING
+    return element(
+        "article", element("p", badge(failure.stage, "error"), text(" " + failure.error)), trace, kind="error"
+    )
+
+
+def _listed(audit: Audit) -> Markup:
+    if not audit.listed:
+        return NOTHING
+    rows = (element("li", code(name), text(f" ({reason})")) for name, reason in audit.listed)
+    return folded(text(f"{plural(len(audit.listed), 'file')} without a model of its own"), element("ul", joined(rows)))

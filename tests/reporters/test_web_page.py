@@ -1,0 +1,152 @@
+"""The web page: well formed, self-contained, and no name out of a file is markup."""
+
+import io
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import hand_made
+import pytest
+from hand_made import audit, comparison, drift, finding, norm, report
+
+from bn_audit.reporters.web_page import REPORTER
+from bn_audit.subject.finding import Location
+from bn_audit.subject.norm import Mode
+
+VOID = {"meta"}
+ATTACKS = (
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "' style=position:fixed x='",
+    "</style></title></pre><iframe>",
+    "<!-- & &amp; -->",
+    "x]]>",
+)
+
+
+class Page(HTMLParser):
+    """Every element with its attributes, and the text that a reader sees."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_comment(self, data):
+        raise AssertionError(f"a comment: {data}")
+
+    def handle_data(self, data):
+        if "style" not in self.open:
+            self.text.append(data)
+
+
+def rendered(of) -> str:
+    out = io.StringIO()
+    REPORTER.render(of, out, False)
+    return out.getvalue()
+
+
+def page(of) -> Page:
+    parsed = Page()
+    parsed.feed(rendered(of))
+    parsed.close()
+    assert parsed.open == []
+    return parsed
+
+
+@pytest.mark.parametrize("case", hand_made.ALL)
+def test_the_page_is_well_formed_and_loads_nothing(case):
+    parsed = page(hand_made.ALL[case])
+    names = {tag for tag, _ in parsed.tags}
+    assert not names & {"script", "link", "img", "iframe", "object", "embed", "base", "form", "a"}
+    attributes = {name for _, given in parsed.tags for name in given}
+    assert attributes <= {
+        "lang",
+        "charset",
+        "http-equiv",
+        "content",
+        "name",
+        "class",
+        "title",
+        "style",
+        "scope",
+        "open",
+    }
+    written = rendered(hand_made.ALL[case])
+    assert "url(" not in written
+    assert "@import" not in written
+    assert not re.search(r"https?:", written)
+    (policy,) = [given["content"] for tag, given in parsed.tags if tag == "meta" and "http-equiv" in given]
+    assert policy.startswith("default-src 'none'")
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_no_name_becomes_markup(attack):
+    plain = hand_made.HOSTILE_NAMES
+
+    def swapped(value, old, new):
+        if isinstance(value, str):
+            return value.replace(old, new)
+        if isinstance(value, tuple | list):
+            return type(value)(swapped(item, old, new) for item in value)
+        if hasattr(value, "__dataclass_fields__") and type(value).__name__ != "TensorRef":
+            changes = {name: swapped(getattr(value, name), old, new) for name in value.__dataclass_fields__}
+            return replace(value, **changes)
+        return value
+
+    before, after = page(plain), page(swapped(plain, hand_made.HOSTILE, attack))
+    assert [tag for tag, _ in after.tags] == [tag for tag, _ in before.tags]
+    assert [given.keys() for _, given in after.tags] == [given.keys() for _, given in before.tags]
+    assert attack in "".join(after.text)
+
+
+@pytest.mark.parametrize("case", hand_made.ALL)
+def test_every_character_prints(case):
+    assert all(row.isprintable() for row in rendered(hand_made.ALL[case]).split("\n"))
+
+
+def test_the_page_follows_the_colours_of_the_system():
+    assert "prefers-color-scheme: dark" in rendered(hand_made.CLEAN)
+
+
+def table_rows(of) -> list[str]:
+    (drifts,) = re.findall(r'<table class="drift">.*?</table>', rendered(of), re.DOTALL)[:1]
+    return re.findall(r"<tr><td><code>([^<]*)</code>", drifts)
+
+
+def test_the_drift_table_begins_with_what_moved_most():
+    rows = table_rows(hand_made.DRIFTED)
+    assert rows[:3] == ["swap.bn", "layer1.0.bn1", "layer1.13.bn1"]
+    assert "meta.bn" not in rows
+
+
+def test_a_bar_is_as_long_as_its_share_of_the_largest():
+    moved = audit(report(comparison=comparison(drift=(drift("a", mean=1.0), drift("b", mean=4.0)))))
+    widths = re.findall(r"width:([0-9.]+)%", rendered(moved))
+    assert widths == ["100.0", "25.0"]
+
+
+def test_what_was_not_compared_is_on_the_page():
+    text = "".join(page(hand_made.DRIFTED).text)
+    assert "14 parts: layer1.{0-13}.conv1.weight (--values bn does not read it)" in text
+
+
+def test_a_finding_of_a_check_is_shown_with_its_layers_and_remedy():
+    found = report(findings=(finding(locations=(Location(path="bn1"),)),), norms=(norm("bn1", Mode.TRAIN),))
+    text = "".join(page(audit(found)).text)
+    for part in ("BN101 train-mode: 2 of 2 batch norms", "where bn1", "fix Call model.eval()", "FAIL", "1 batch_norm"):
+        assert part in text
+
+
+def test_a_page_of_many_layers_stays_small():
+    many = comparison(drift=tuple(drift(f"layer{n}.bn", mean=n / 7) for n in range(500)))
+    assert len(rendered(audit(report(comparison=many)))) < 400_000
