@@ -11,6 +11,7 @@
     │   ├── LimitExceededError      larger or deeper than this tool is willing to read
     │   ├── NoModelError            readable, but there is no model in it: optimizer state, a tokenizer
     │   ├── TensorUnavailableError  a tensor has no bytes in the artifact (meta device, missing shard)
+    │   ├── UnrelatedError          two artifacts that have nothing in common cannot be compared
     │   └── FactoryError            a factory or module given to the audit did not give a model
     ├── PluginError                 a plugin file breaks the contract of its folder: a fault of ours
     └── FindingsError               raised on request by ``Report.raise_for_findings()``
@@ -61,6 +62,10 @@ class NoModelError(ArtifactError):
 
 class TensorUnavailableError(ArtifactError):
     """A tensor has no bytes in the artifact."""
+
+
+class UnrelatedError(ArtifactError):
+    """Two artifacts have no tensor and no layer in common."""
 
 
 class FactoryError(ArtifactError):

@@ -65,6 +65,7 @@ class Rule:
         check: Yields the findings. Pure: it looks at the subject and nothing else.
         open_questions: Yields what the rule could not decide although it has its facts, one reason each; every reason
             is reported as not checked. Pure, like `check`.
+        compares: It judges the artifact beside a reference, where there is one.
     """
 
     code: str
@@ -78,6 +79,7 @@ class Rule:
     overrides: Mapping[Intent, Severity] = field(default_factory=dict)
     supersedes: tuple[str, ...] = ()
     open_questions: Callable[[Subject], Iterator[str]] = leaves_nothing_open
+    compares: bool = False
 
     @property
     def documentation(self) -> str:

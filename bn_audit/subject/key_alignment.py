@@ -49,6 +49,8 @@ class KeyAlignment:
         mismatched: Tensors on both sides with another shape or dtype.
         reference_prefix: Prefix stripped from every name of the reference to match; ``""`` for none.
         target_prefix: Prefix stripped from every name of the target to match; ``""`` for none.
+        complete: True where both sides hold all names of a model; False where a graph keeps only some, so that the
+            names here are those of norm layers, convolutions and linear layers alone.
         foreign: Names of another framework (gamma, moving_mean ...) on either side, that were matched as aliases.
     """
 
@@ -63,6 +65,7 @@ class KeyAlignment:
     reference_prefix: str = ""
     target_prefix: str = ""
     foreign: tuple[str, ...] = ()
+    complete: bool = True
 
     @property
     def total(self) -> int:

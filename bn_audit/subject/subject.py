@@ -9,6 +9,7 @@ from enum import Enum, Flag, auto
 from bn_audit.subject.comparison import Comparison, FrozenPattern
 from bn_audit.subject.finding import Location
 from bn_audit.subject.graph import Graph
+from bn_audit.subject.key_alignment import KeyAlignment
 from bn_audit.subject.norm import Mode, NormKind, NormLayer
 from bn_audit.subject.tensor import TensorRef
 from bn_audit.subject.weighted import WeightedLayer
@@ -145,27 +146,6 @@ class OrphanTensors:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Loading:
-    """How the keys of a weights file fit the model they are loaded into.
-
-    Attributes:
-        weights: Name of the weights file.
-        matched: Keys present on both sides with equal shapes.
-        missing: Keys of the model that the file lacks.
-        unexpected: Keys of the file that the model lacks.
-        mismatched: (key, what differs) for keys on both sides.
-        prefix: Prefix that had to be stripped from the file's keys to match; ``""`` for none.
-    """
-
-    weights: str
-    matched: tuple[str, ...]
-    missing: tuple[str, ...]
-    unexpected: tuple[str, ...]
-    mismatched: tuple[tuple[str, str], ...]
-    prefix: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class OutputFlow:
     """Whether the rows of one output of a graph depend on other rows, as proved without running the model.
 
@@ -219,7 +199,7 @@ class Subject:
         graphs: The operators of each model by its route, where the artifact records them.
         batch_flow: One verdict for each output of each graph; empty where the proof was not asked for.
         flow_marks: The nodes that the proof found remarkable.
-        loading: How the weights fitted, where weights were loaded into a factory's model.
+        loading: How the weights fitted, where weights were loaded into a factory's model: the model is the reference.
         comparison: This artifact beside its reference, where one was given.
         frozen: The layers that the run claims to keep frozen, one entry for each pattern given.
         has_optimizer_state: True where optimizer state lies beside the model: a training checkpoint.
@@ -238,7 +218,7 @@ class Subject:
     graphs: Mapping[str, Graph] = field(default_factory=dict)
     batch_flow: tuple[OutputFlow, ...] = ()
     flow_marks: tuple[FlowMark, ...] = ()
-    loading: Loading | None = None
+    loading: KeyAlignment | None = None
     comparison: Comparison | None = None
     frozen: tuple[FrozenPattern, ...] = ()
     has_optimizer_state: bool = False

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from bn_audit.alignment.keys import Side, Spec, align_keys, best_prefixes
+from bn_audit.subject.key_alignment import KeyAlignment
 from bn_audit.subject.norm import NormLayer
-from bn_audit.subject.subject import Form, Loading, Model, Subject
+from bn_audit.subject.subject import Form, Model, Subject
 from bn_audit.subject.tensor import TensorRef
 
-WRAPPER_PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "backbone.", "encoder.")
-"""What wrappers and checkpoints put before the names of the model inside: DataParallel, torch.compile, Lightning ..."""
+THE_MODEL = "the model"
 
 
 def fit_weights(
     weights: Subject, expected: Mapping[str, tuple[int, ...]], norms: Sequence[NormLayer]
-) -> tuple[Loading, tuple[NormLayer, ...]]:
+) -> tuple[KeyAlignment, tuple[NormLayer, ...]]:
     """Return how the keys fit, and the norm layers with the file's tensors in place of the module's own.
 
     Args:
@@ -24,49 +25,24 @@ def fit_weights(
         norms: The module's layers. A tensor that the file lacks keeps the module's own value, as it does under
             ``strict=False``.
     """
+    model_side = Side(name=THE_MODEL, tensors={name: Spec(shape=shape) for name, shape in expected.items()})
     state_dicts = [model for model in weights.models if model.form is Form.STATE_DICT]
-    fits = [
-        (_count(model, prefix, expected), -len(prefix), order, model, prefix)
-        for order, model in enumerate(state_dicts)
-        for prefix in ("", *_prefixes(model))
-    ]
-    _matches, _shortness, _order, model, prefix = max(fits, key=lambda fit: (fit[0], fit[1], -fit[2]))
-    stored = {ref.name.removeprefix(prefix): ref for ref in model.tensors}
-    mismatched = tuple(
-        (name, f"shape {list(stored[name].shape)}, the model has {list(shape)}")
-        for name, shape in expected.items()
-        if name in stored and stored[name].shape != shape
-    )
-    wrong = {name for name, _what in mismatched}
-    loading = Loading(
-        weights=weights.source if not model.route else f"{weights.source} ({model.route})",
-        matched=tuple(name for name in expected if name in stored and name not in wrong),
-        missing=tuple(name for name in expected if name not in stored),
-        unexpected=tuple(name for name in stored if name not in expected),
-        mismatched=mismatched,
-        prefix=prefix,
-    )
-    usable = {name: stored[name] for name in loading.matched}
+    sides = [_side(weights, model) for model in state_dicts]
+    fits = [best_prefixes(model_side, side) for side in sides]
+    order = range(len(state_dicts))
+    best = max(order, key=lambda index: (fits[index][1], -len(fits[index][0].target), -index))
+    loading = align_keys(model_side, sides[best], expected_by=THE_MODEL)
+    stored = {ref.name: ref for ref in state_dicts[best].tensors}
+    usable = {match.reference: stored[match.target] for match in loading.matched}
     return loading, tuple(_with_weights(norm, usable) for norm in norms)
 
 
-def _prefixes(model: Model) -> tuple[str, ...]:
-    """Return the prefixes that every key of a state dict bears, alone and together."""
-    names = [ref.name for ref in model.tensors]
-    found = []
-    prefix = ""
-    while names:
-        rest = names[0].removeprefix(prefix)
-        step = next((item for item in WRAPPER_PREFIXES if rest.startswith(item)), f"{rest.partition('.')[0]}.")
-        if not all(name.startswith(prefix + step) for name in names):
-            break
-        prefix += step
-        found.append(prefix)
-    return tuple(found)
-
-
-def _count(model: Model, prefix: str, expected: Mapping[str, tuple[int, ...]]) -> int:
-    return sum(ref.name.startswith(prefix) and ref.name[len(prefix) :] in expected for ref in model.tensors)
+def _side(weights: Subject, model: Model) -> Side:
+    return Side(
+        name=weights.source if not model.route else f"{weights.source} ({model.route})",
+        tensors={ref.name: Spec(shape=ref.shape) for ref in model.tensors},
+        route=model.route,
+    )
 
 
 def _with_weights(norm: NormLayer, stored: Mapping[str, TensorRef]) -> NormLayer:

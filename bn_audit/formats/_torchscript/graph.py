@@ -73,6 +73,15 @@ class NormCall:
     eps: Value
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightedCall:
+    """One call of a convolution or linear operator whose weight is a constant of the code."""
+
+    op: str
+    node: str
+    arguments: tuple[Value, ...]
+
+
 _ALIASES = {"prim.mkldnn_convolution": "mkldnn_convolution", "to_mkldnn": "to", "to_dense": "to"}
 """Operators under the names that the batch flow knows."""
 
@@ -90,6 +99,7 @@ class Graph:
         unsure: A list changed in a way that is not followed, so that nothing is proved to come from parameters alone.
         norms: Every call of a normalisation operator, in order.
         randoms: Every call that draws random numbers.
+        weighted: Every convolution and linear call whose weight is a constant of the code.
         detailed: Shapes are inferred too.
     """
 
@@ -103,6 +113,7 @@ class Graph:
         self.made_by: dict[str, str] = {}
         self.norms: list[NormCall] = []
         self.randoms: list[RandomCall] = []
+        self.weighted: list[WeightedCall] = []
         self.detailed = detailed
         self._count = 0
 
@@ -156,6 +167,8 @@ class Graph:
             slot = arguments[1].slot
             if slot is not None and slot.path:
                 self.made_by[result.name] = slot.path
+            elif slot is not None and slot.path is None:
+                self.weighted.append(WeightedCall(op=op, node=place.node or result.name, arguments=arguments))
         if op in RANDOM:
             self.sources.add(result.name)
             self._note(op, place, is_dropout=False, probability=None, live=True)

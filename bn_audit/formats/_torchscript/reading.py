@@ -15,6 +15,7 @@ from bn_audit.formats._torchscript.library import CodeLibrary, FunctionCode
 from bn_audit.formats._torchscript.norms import Evidence, norm_layers
 from bn_audit.formats._torchscript.tree import ModuleTree, TreeModule
 from bn_audit.formats._torchscript.values import Constant
+from bn_audit.formats._torchscript.weighted import constants_of, weighted_layers
 from bn_audit.recognition.tree import ModuleAccess, read_tree
 from bn_audit.subject.norm import Mode, ModeOrigin, NormLayer
 from bn_audit.subject.subject import Facts, Form, Model, Subject
@@ -53,8 +54,11 @@ def read_archive(target: FileTarget, archive: Archive, *, format_name: str) -> S
         source=target.name,
         format=format_name,
         facts=facts,
-        models=(replace(model, form=Form.GRAPH, mode=_mode(model, norms)),),
+        models=(
+            replace(model, form=Form.GRAPH, mode=_mode(model, norms), tensors=model.tensors or constants_of(constants)),
+        ),
         norms=norms,
+        weighted=tuple(weighted_layers(run.graph.weighted, constants)),
         random_calls=tuple(run.graph.randoms),
         unread=tuple(_unfollowed(name, other) for name, other in others if other.graph.norms or other.graph.randoms),
     )

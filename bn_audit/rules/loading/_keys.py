@@ -1,25 +1,72 @@
-"""What the names of a state dict's keys say about how it fits."""
+"""What the names of the tensors say about how two models fit, or a model and its weights."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
+from bn_audit.subject.comparison import Comparison, PairedBy
 from bn_audit.subject.finding import Location
-from bn_audit.subject.subject import Loading, Subject
+from bn_audit.subject.key_alignment import KeyAlignment
+from bn_audit.subject.subject import Subject
 
 COUNTER = "num_batches_tracked"
 STATISTICS = ("running_mean", "running_var")
+THE_MODEL = "the model"
+"""What a factory or live module is called beside its weights; see `KeyAlignment.reference`."""
 
 
-def is_loaded(subject: Subject) -> bool:
-    """Return whether a weights file was loaded into the model."""
-    return subject.loading is not None
+def has_keys_to_fit(subject: Subject) -> bool:
+    """Return whether a weights file was loaded into the model, or the artifact stands beside a reference."""
+    return subject.loading is not None or subject.comparison is not None
 
 
-def location(key: str) -> Location:
+def fits_of(subject: Subject) -> Iterator[KeyAlignment]:
+    """Yield how names fit: of the weights with the model, and of the artifact with its reference.
+
+    Names that a fold explains are left out: those of the batch norm, and the bias that its layer got.
+    """
+    if subject.loading is not None:
+        yield subject.loading
+    if subject.comparison is not None:
+        for alignment in subject.comparison.keys:
+            yield _without_folds(alignment, subject.comparison)
+
+
+def _without_folds(alignment: KeyAlignment, comparison: Comparison) -> KeyAlignment:
+    folds = [pair for pair in comparison.pairs if pair.paired_by is PairedBy.FOLD]
+    if not folds:
+        return alignment
+    missing: set[str] = set()
+    unexpected: set[str] = set()
+    for pair in folds:
+        if pair.reference is not None and pair.reference.model == alignment.reference_route:
+            missing.update(ref.name for ref in pair.reference.tensors.values())
+            unexpected.update(_bias_of(pair.fold.into) if pair.fold is not None else ())
+        elif pair.target is not None and pair.target.model == alignment.target_route:
+            unexpected.update(ref.name for ref in pair.target.tensors.values())
+            missing.update(_bias_of(pair.fold.into) if pair.fold is not None else ())
+    return replace(
+        alignment,
+        missing=tuple(name for name in alignment.missing if name not in missing),
+        unexpected=tuple(name for name in alignment.unexpected if name not in unexpected),
+    )
+
+
+def _bias_of(weight: str) -> tuple[str, ...]:
+    return (f"{weight.removesuffix('weight')}bias",) if weight.endswith("weight") else ()
+
+
+def of_reference(alignment: KeyAlignment) -> str:
+    """Return how a message calls what has the names that are expected."""
+    return THE_MODEL if alignment.reference == THE_MODEL else f"the reference {alignment.reference}"
+
+
+def location(alignment: KeyAlignment, key: str) -> Location:
     """Return where a finding about a key points."""
     path, _, tensor = key.rpartition(".")
-    return Location(path=path, tensor=tensor)
+    model = "" if alignment.reference == THE_MODEL else alignment.target_route
+    return Location(model=model, path=path, tensor=tensor)
 
 
 def is_statistic(key: str) -> bool:
@@ -41,10 +88,10 @@ def without_lone_counters(keys: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(key for key in keys if key not in lone)
 
 
-def is_clean(loading: Loading) -> bool:
+def is_clean(alignment: KeyAlignment) -> bool:
     """Return whether every key matches, batch counters aside."""
-    differences = without_lone_counters(loading.missing) + without_lone_counters(loading.unexpected)
-    return bool(loading.matched) and not differences and not loading.mismatched
+    differences = without_lone_counters(alignment.missing) + without_lone_counters(alignment.unexpected)
+    return bool(alignment.matched) and not differences and not alignment.mismatched
 
 
 def statistics_among(keys: tuple[str, ...]) -> str:

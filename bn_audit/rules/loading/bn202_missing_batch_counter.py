@@ -1,7 +1,7 @@
-"""Model and weights differ in batch counters only.
+"""Model and weights, or target and reference, differ in batch counters only.
 
 What it checks: num_batches_tracked that is missing from the weights, or unexpected in them, while the rest of its layer
-    fits.
+    fits; likewise for an artifact beside its reference.
 Why it matters: the counter is not used in evaluation, so nothing is wrong there. With momentum=None it is the divisor
     of the running average, and without it a resumed training starts the average again: then it is a warning.
 Example:
@@ -21,33 +21,35 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bn_audit.interfaces import Rule
-from bn_audit.rules.loading._keys import is_loaded, location, lone_counters
+from bn_audit.rules.loading._keys import fits_of, has_keys_to_fit, location, lone_counters
 from bn_audit.subject.finding import Finding, Severity
-from bn_audit.subject.subject import Loading, Subject
+from bn_audit.subject.key_alignment import KeyAlignment
+from bn_audit.subject.subject import Subject
 
 
 def check(subject: Subject) -> Iterator[Finding]:
     """Yield a note, and a warning for layers whose statistics are plain averages."""
-    if subject.loading is None:
-        return
     cumulative = {norm.path for norm in subject.norms if norm.cumulative}
-    missing = lone_counters(subject.loading.missing)
-    needed = tuple(key for key in missing if key.rpartition(".")[0] in cumulative)
-    if needed:
-        yield _finding(subject.loading, needed, (), Severity.WARNING)
-    missing = tuple(key for key in missing if key.rpartition(".")[0] not in cumulative)
-    unexpected = lone_counters(subject.loading.unexpected)
-    if missing or unexpected:
-        yield _finding(subject.loading, missing, unexpected, Severity.NOTE)
+    for alignment in fits_of(subject):
+        missing = lone_counters(alignment.missing)
+        needed = tuple(key for key in missing if key.rpartition(".")[0] in cumulative)
+        if needed:
+            yield _finding(alignment, needed, (), Severity.WARNING)
+        missing = tuple(key for key in missing if key.rpartition(".")[0] not in cumulative)
+        unexpected = lone_counters(alignment.unexpected)
+        if missing or unexpected:
+            yield _finding(alignment, missing, unexpected, Severity.NOTE)
 
 
-def _finding(loading: Loading, missing: tuple[str, ...], unexpected: tuple[str, ...], severity: Severity) -> Finding:
+def _finding(
+    alignment: KeyAlignment, missing: tuple[str, ...], unexpected: tuple[str, ...], severity: Severity
+) -> Finding:
     parts = [f"{len(missing)} missing from"] if missing else []
     parts += [f"{len(unexpected)} unexpected in"] if unexpected else []
     reason = ", needed since momentum is None" if severity is Severity.WARNING else ", the rest of the layers fits"
     return RULE.finding(
-        f"batch counters: {' and '.join(parts)} {loading.weights}{reason}",
-        locations=tuple(map(location, missing + unexpected)),
+        f"batch counters: {' and '.join(parts)} {alignment.target}{reason}",
+        locations=tuple(location(alignment, key) for key in missing + unexpected),
         evidence={"missing": len(missing), "unexpected": len(unexpected)},
         severity=severity,
     )
@@ -56,9 +58,10 @@ def _finding(loading: Loading, missing: tuple[str, ...], unexpected: tuple[str, 
 RULE = Rule(
     code="BN202",
     name="missing-batch-counter",
-    summary="only num_batches_tracked differs between model and weights",
+    summary="only num_batches_tracked differs between two artifacts",
     severity=Severity.NOTE,
-    concerns=is_loaded,
+    concerns=has_keys_to_fit,
+    compares=True,
     check=check,
     remedy="Nothing for deployment; load with the counters to resume training with momentum=None.",
 )

@@ -1,6 +1,7 @@
-"""A tensor has another shape or dtype in the weights than in the model.
+"""A tensor has another shape or dtype in the weights than in the model, or in the target than in the reference.
 
-What it checks: keys that the model and the weights share and whose shape or dtype differs.
+What it checks: keys that the model and the weights share, or the target and its reference, and whose shape or dtype
+    differs. Of weights that are loaded into a model only the shape counts.
 Why it matters: a different shape fails at load time, with strict=False too. A different dtype is converted without a
     word, and running statistics lose range and digits in half precision.
 Example:
@@ -9,7 +10,7 @@ Example:
     torch.save(nn.BatchNorm2d(6).state_dict(), "weights.pt")
     model = nn.BatchNorm2d(8)  # BN223 when checked against the weights: 6 channels there, 8 here
 Remedy: build the model with the sizes it was trained with; keep running statistics in float32.
-Limits: statistics that are only cast to half precision are a warning. Values are not compared.
+Limits: statistics that are only cast to half precision are a warning. Values are compared by BN224.
 Sources: torch.nn.Module.load_state_dict.
 """
 
@@ -20,37 +21,36 @@ from collections.abc import Iterator
 from bn_audit.interfaces import Rule
 from bn_audit.rules._figures import LISTED
 from bn_audit.rules._layers import several
-from bn_audit.rules.loading._keys import is_loaded, is_statistic, location
+from bn_audit.rules.loading._keys import fits_of, has_keys_to_fit, is_statistic, location, of_reference
 from bn_audit.subject.finding import EvidenceValue, Finding, Severity
-from bn_audit.subject.subject import Loading, Subject
+from bn_audit.subject.key_alignment import KeyAlignment, KeyMismatch
+from bn_audit.subject.subject import Subject
 
 
 def check(subject: Subject) -> Iterator[Finding]:
     """Yield one error for what cannot be loaded, and one warning for statistics that are only cast."""
-    loading = subject.loading
-    if loading is None:
-        return
-    cast = tuple(pair for pair in loading.mismatched if _is_half_statistic(*pair))
-    other = tuple(pair for pair in loading.mismatched if not _is_half_statistic(*pair))
-    if other:
-        yield _finding(loading, other, Severity.ERROR)
-    if cast:
-        yield _finding(loading, cast, Severity.WARNING)
+    for alignment in fits_of(subject):
+        cast = tuple(item for item in alignment.mismatched if _is_half_statistic(item))
+        other = tuple(item for item in alignment.mismatched if not _is_half_statistic(item))
+        if other:
+            yield _finding(alignment, other, Severity.ERROR)
+        if cast:
+            yield _finding(alignment, cast, Severity.WARNING)
 
 
-def _is_half_statistic(key: str, difference: str) -> bool:
+def _is_half_statistic(item: KeyMismatch) -> bool:
     """Return whether a running mean or variance differs in nothing but a dtype of half precision."""
-    return is_statistic(key) and "float16" in difference and "shape" not in difference
+    return is_statistic(item.target) and not item.is_shape and "float16" in item.difference
 
 
-def _finding(loading: Loading, pairs: tuple[tuple[str, str], ...], severity: Severity) -> Finding:
-    key, difference = pairs[0]
-    described: list[EvidenceValue] = [{"key": name, "difference": text} for name, text in pairs[:LISTED]]
+def _finding(alignment: KeyAlignment, items: tuple[KeyMismatch, ...], severity: Severity) -> Finding:
+    first = items[0]
+    described: list[EvidenceValue] = [{"key": item.target, "difference": item.difference} for item in items[:LISTED]]
     return RULE.finding(
-        f"{several(len(pairs), 'tensor')} in {loading.weights} {'does' if len(pairs) == 1 else 'do'} not fit the model "
-        f"({key}: {difference})",
-        locations=tuple(location(name) for name, _ in pairs),
-        evidence={"mismatched": len(pairs), "first": described},
+        f"{several(len(items), 'tensor')} in {alignment.target} {'does' if len(items) == 1 else 'do'} not fit "
+        f"{of_reference(alignment)} ({first.target}: {first.difference})",
+        locations=tuple(location(alignment, item.target) for item in items),
+        evidence={"mismatched": len(items), "first": described},
         severity=severity,
     )
 
@@ -58,9 +58,10 @@ def _finding(loading: Loading, pairs: tuple[tuple[str, str], ...], severity: Sev
 RULE = Rule(
     code="BN223",
     name="tensor-mismatch",
-    summary="shape or dtype differs between model and weights",
+    summary="shape or dtype differs between two artifacts",
     severity=Severity.ERROR,
-    concerns=is_loaded,
+    concerns=has_keys_to_fit,
+    compares=True,
     check=check,
     remedy="Build the model with the sizes it was trained with; keep running statistics in float32.",
 )

@@ -1,0 +1,1 @@
+"""Matching the tensors and layers of two artifacts, and the equations of a fold."""
