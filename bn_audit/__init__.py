@@ -1,6 +1,6 @@
 """bn-audit: will this model give the same answer for the same sample, whoever else is in the batch?
 
-`check` audits one artifact and returns a `Report`; nothing in a file is executed.
+`check` audits one artifact and returns a `Report`, `compare` compares two; nothing in a file is executed.
 
     >>> import bn_audit
     >>> report = bn_audit.check("model.pt")
@@ -13,7 +13,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bn_audit.audit import Options, check, run
+    from bn_audit.audit import check, compare, run
     from bn_audit.errors import (
         AmbiguousFormatError,
         ArtifactError,
@@ -27,9 +27,12 @@ if TYPE_CHECKING:
         PluginError,
         TensorUnavailableError,
         UnknownFormatError,
+        UnrelatedError,
         UnsupportedFormatError,
         UsageError,
     )
+    from bn_audit.options import Options
+    from bn_audit.subject.comparison import Comparison
     from bn_audit.subject.finding import Confidence, Finding, Intent, Location, Severity
     from bn_audit.subject.norm import Mode, NormKind, NormLayer
     from bn_audit.subject.report import Audit, Failed, Report, Skipped
@@ -40,6 +43,7 @@ __all__ = [
     "ArtifactError",
     "Audit",
     "BnAuditError",
+    "Comparison",
     "Confidence",
     "FactoryError",
     "Failed",
@@ -62,13 +66,24 @@ __all__ = [
     "TensorRef",
     "TensorUnavailableError",
     "UnknownFormatError",
+    "UnrelatedError",
     "UnsupportedFormatError",
     "UsageError",
     "check",
+    "compare",
     "run",
 ]
 
-_HOMES = ("audit", "errors", "subject.finding", "subject.norm", "subject.report", "subject.tensor")
+_HOMES = (
+    "audit",
+    "options",
+    "errors",
+    "subject.comparison",
+    "subject.finding",
+    "subject.norm",
+    "subject.report",
+    "subject.tensor",
+)
 
 
 def __getattr__(name: str) -> object:

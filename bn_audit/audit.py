@@ -2,58 +2,33 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bn_audit import plugins, policy
 from bn_audit.containers.target import FileTarget
 from bn_audit.errors import (
     ArtifactError,
-    BnAuditError,
     MissingTargetError,
     NoModelError,
     UnknownFormatError,
     UnsupportedFormatError,
     UsageError,
 )
-from bn_audit.expansion import Candidate, expand, is_factory
+from bn_audit.expansion import Candidate, expand, is_factory, single
 from bn_audit.interfaces import Rule
+from bn_audit.judging import apply, fault, follow
 from bn_audit.opening import format_of, opened_target
-from bn_audit.subject.finding import Finding, Intent, Severity
-from bn_audit.subject.report import Audit, Failed, Report, Skipped
-from bn_audit.subject.subject import FACT_REASONS, Facts, Subject
+from bn_audit.options import Options
+from bn_audit.reference import with_claims, with_reference
+from bn_audit.subject.comparison import ValueScope
+from bn_audit.subject.finding import Intent
+from bn_audit.subject.report import Audit, Failed, Report
+from bn_audit.subject.subject import Facts, Subject
 
 Progress = Callable[[int, int, str], None]
 """Called with (finished, total, name of the last source)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """What a run is asked for.
-
-    Attributes:
-        weights: State dict to judge in place of a factory's own parameters.
-        select: Code prefixes to check; empty for all.
-        ignore: Code prefixes not to check.
-        fail_on: The level at which a finding fails the run.
-        strict: What was not checked fails the run too.
-        exit_zero: Findings do not fail the run.
-        jobs: Number of processes for several files.
-        flow: Follow the batch through graphs, where the artifact records one.
-    """
-
-    intent: Intent = Intent.DEPLOY
-    weights: str | None = None
-    select: tuple[str, ...] = ()
-    ignore: tuple[str, ...] = ()
-    fail_on: Severity = Severity.ERROR
-    strict: bool = False
-    exit_zero: bool = False
-    jobs: int = 1
-    flow: bool = True
 
 
 def check(
@@ -61,6 +36,10 @@ def check(
     *,
     intent: Intent | str = Intent.DEPLOY,
     weights: str | Path | None = None,
+    against: object = None,
+    mapping: Sequence[str] = (),
+    values: ValueScope | str = ValueScope.BATCH_NORM,
+    frozen: Sequence[str] = (),
     select: Sequence[str] = (),
     ignore: Sequence[str] = (),
     flow: bool = True,
@@ -71,6 +50,10 @@ def check(
         target: Path of a file, a ``package.module:factory`` string, or a live ``torch.nn.Module``.
         intent: What the artifact is meant for: ``deploy``, ``resume`` or ``finetune``.
         weights: State dict to judge in place of the factory's or module's own parameters.
+        against: What to compare with: a path, a factory or a live module, as for `compare`.
+        mapping: As for `compare`.
+        values: As for `compare`.
+        frozen: Globs of layers that the run claims to keep frozen.
         select: Code prefixes to check; empty for all.
         ignore: Code prefixes not to check.
         flow: Follow the batch through graphs, where the artifact records one.
@@ -84,9 +67,53 @@ def check(
     options = Options(
         intent=_intent(intent),
         weights=None if weights is None else str(weights),
+        against=against,
+        mapping=tuple(mapping),
+        values=_scope(values),
+        frozen=tuple(frozen),
         select=tuple(select),
         ignore=tuple(ignore),
         flow=flow,
+    )
+    return _check(target, options)
+
+
+def compare(
+    reference: object,
+    target: object,
+    *,
+    mapping: Sequence[str] = (),
+    frozen: Sequence[str] = (),
+    values: ValueScope | str = ValueScope.BATCH_NORM,
+    intent: Intent | str = Intent.DEPLOY,
+    select: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+) -> Report:
+    """Compare two artifacts and return the report about the target.
+
+    Args:
+        reference: What is expected: path, ``package.module:factory`` or live module.
+        target: What is compared with it; the findings are about it.
+        mapping: ``OLD=NEW`` each: a regular expression over the reference's names and what it becomes.
+        frozen: Globs of layers that must not have moved.
+        values: ``bn`` reads the norm layers and what folds and frozen layers need, ``all`` every tensor.
+        intent: What the target is meant for.
+        select: Code prefixes to check; empty for all.
+        ignore: Code prefixes not to check.
+
+    Raises:
+        UsageError: an unknown intent, code or scope, a mapping that is none, or a directory of several artifacts.
+        ArtifactError: either side is missing, unreadable or holds no model, or they have nothing in common.
+    """
+    options = Options(
+        intent=_intent(intent),
+        against=reference,
+        mapping=tuple(mapping),
+        values=_scope(values),
+        frozen=tuple(frozen),
+        comparison_only=True,
+        select=tuple(select),
+        ignore=tuple(ignore),
     )
     return _check(target, options)
 
@@ -135,11 +162,14 @@ def read_subject(target: object, weights: str | None = None) -> Iterator[Subject
 
 
 def _check(target: object, options: Options) -> Report:
-    rules = policy.select_rules(plugins.rules(), options.select, options.ignore)
-    with opened_target(target, options.weights) as opened:
-        subject = format_of(opened).read(opened)
+    chosen = policy.select_rules(plugins.rules(), options.select, options.ignore)
+    rules = tuple(rule for rule in chosen if policy.compares(rule)) if options.comparison_only else chosen
+    named = single(target) if options.comparison_only and isinstance(target, str) else target
+    with opened_target(named, options.weights, without_memory=options.comparison_only) as opened:
+        subject = with_claims(format_of(opened).read(opened), options.frozen)
         subject, flow_seconds, unfollowed = _with_flow(subject, options)
-        findings, skipped, failed = _apply(rules, subject)
+        subject, uncompared = _with_reference(subject, options)
+        findings, skipped, failed = apply(rules, subject)
         source = opened.source if isinstance(opened, FileTarget) else None
         return Report(
             source=subject.source,
@@ -149,63 +179,39 @@ def _check(target: object, options: Options) -> Report:
             bytes_read=source.bytes_read if source else 0,
             models=subject.models,
             norms=subject.norms,
-            findings=policy.judge(findings, rules, options.intent),
+            findings=policy.judge(findings, rules, options.intent, subject.frozen),
             skipped=tuple(skipped),
-            failed=(*unfollowed, *failed),
+            failed=(*unfollowed, *uncompared, *failed),
             batch_flow=subject.batch_flow if Facts.BATCH_FLOW in subject.facts else None,
             flow_seconds=flow_seconds,
+            comparison=subject.comparison,
+            comparison_only=options.comparison_only,
+            frozen=subject.frozen,
             unread=subject.unread,
-            deselected=tuple(rule.code for rule in plugins.rules() if rule not in rules),
+            deselected=_deselected(options, chosen),
         )
 
 
+def _deselected(options: Options, chosen: Sequence[Rule]) -> tuple[str, ...]:
+    """Return the codes that the user chose not to check among those that this kind of run checks."""
+    possible = (rule for rule in plugins.rules() if not options.comparison_only or policy.compares(rule))
+    return tuple(rule.code for rule in possible if rule not in chosen)
+
+
 def _with_flow(subject: Subject, options: Options) -> tuple[Subject, float | None, tuple[Failed, ...]]:
-    """Return the subject with the proof of each of its graphs, the seconds that took, and what failed."""
-    if not options.flow or not subject.graphs:
-        return subject, None, ()
-    from bn_audit.flow.proof import prove  # imports numpy, which only graphs need
+    return follow(subject) if options.flow and not options.comparison_only else (subject, None, ())
 
+
+def _with_reference(subject: Subject, options: Options) -> tuple[Subject, tuple[Failed, ...]]:
+    """Return the subject beside its reference; where a gate cannot compare, that is a failure beside the rest."""
+    if options.against is None:
+        return subject, ()
     try:
-        proofs = [prove(graph, model=route) for route, graph in subject.graphs.items()]
-    except Exception as error:  # the one boundary: what the reader found stands without the proof
-        return subject, None, (_fault("batch-flow", error),)
-    followed = replace(
-        subject,
-        facts=subject.facts | Facts.BATCH_FLOW,
-        batch_flow=tuple(output for proof in proofs for output in proof.outputs),
-        flow_marks=tuple(mark for proof in proofs for mark in proof.marks),
-    )
-    return followed, sum(proof.seconds for proof in proofs), ()
-
-
-def _apply(rules: Sequence[Rule], subject: Subject) -> tuple[list[Finding], list[Skipped], list[Failed]]:
-    findings: list[Finding] = []
-    skipped: list[Skipped] = []
-    failed: list[Failed] = []
-    for rule in rules:
-        try:
-            if not rule.concerns(subject):
-                continue
-            lacking = rule.needs & ~subject.facts
-            if lacking:
-                reasons = "; ".join(FACT_REASONS[fact] for fact in Facts if fact in lacking)
-                skipped.append(Skipped(code=rule.code, reason=reasons))
-                continue
-            findings.extend(rule.check(subject))
-            skipped.extend(Skipped(code=rule.code, reason=reason) for reason in rule.open_questions(subject))
-        except BnAuditError as error:
-            failed.append(Failed(stage=rule.code, error=str(error)))
-        except Exception as error:  # the one boundary: a faulty rule must not hide what the others found
-            failed.append(_fault(rule.code, error))
-    return findings, skipped, failed
-
-
-def _fault(stage: str, error: Exception) -> Failed:
-    return Failed(
-        stage=stage,
-        error=f"internal error, please report it: {type(error).__name__}: {error}",
-        traceback="".join(traceback.format_exception(error)),
-    )
+        return with_reference(subject, options.against, mapping=options.mapping, scope=options.values), ()
+    except ArtifactError as error:
+        if options.comparison_only:
+            raise
+        return subject, (Failed(stage="compare", error=str(error)),)
 
 
 def _reports(
@@ -253,8 +259,15 @@ def _check_candidate(candidate: Candidate, options: Options) -> tuple[Report, st
     except (ArtifactError, MissingTargetError) as error:
         failure = Failed(stage="read", error=str(error))
     except Exception as error:  # the one boundary: one file must not end the run
-        failure = _fault("read", error)
+        failure = fault("read", error)
     return Report(source=candidate.name, format=None, intent=options.intent, failed=(failure,)), None
+
+
+def _scope(values: ValueScope | str) -> ValueScope:
+    try:
+        return ValueScope(values)
+    except ValueError:
+        raise UsageError(f"unknown scope of values {values!r}: one of bn, all") from None
 
 
 def _intent(intent: Intent | str) -> Intent:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bn_audit.containers.shards import read_shard_index
 from bn_audit.containers.source import Source
-from bn_audit.errors import ArtifactError, NoModelError, UnsupportedFormatError
+from bn_audit.errors import ArtifactError, NoModelError, UnsupportedFormatError, UsageError
 
 ARTIFACT_SUFFIXES = frozenset(
     (
@@ -81,6 +81,21 @@ def expand(targets: Sequence[str]) -> tuple[list[Candidate], list[tuple[str, str
     for name, _reason in listed:
         del candidates[name]
     return list(candidates.values()), listed
+
+
+def single(target: str) -> str:
+    """Return the one artifact that a side of a comparison names: itself, or the only one below a directory.
+
+    Raises:
+        UsageError: a directory with none or several; a directory of shards has one, their index.
+    """
+    if not Path(target).is_dir():
+        return target
+    candidates, _listed = expand([target])
+    if len(candidates) == 1:
+        return candidates[0].name
+    found = ", ".join(Path(candidate.name).name for candidate in candidates[:3]) or "none"
+    raise UsageError(f"{target}: a directory with {len(candidates)} artifacts ({found}): name the one to compare")
 
 
 def _expand_one(target: str) -> Iterator[tuple[str, bool]]:

@@ -11,6 +11,7 @@ from bn_audit.interfaces import Rule
 from bn_audit.subject.comparison import FrozenPattern
 from bn_audit.subject.finding import Finding, Intent, Location, Severity
 from bn_audit.subject.report import Report
+from bn_audit.subject.subject import Facts
 
 MODE_NOT_RECORDED = "BN111"
 """The finding that says that a mode cannot be known; under ``--strict`` it fails the run."""
@@ -41,6 +42,11 @@ def select_rules(rules: Sequence[Rule], select: Sequence[str], ignore: Sequence[
         for rule in rules
         if (not select or rule.code.startswith(tuple(select))) and not (ignore and rule.code.startswith(tuple(ignore)))
     )
+
+
+def compares(rule: Rule) -> bool:
+    """Return whether a rule has anything to say about a comparison."""
+    return rule.compares or Facts.REFERENCE in rule.needs
 
 
 def judge(
@@ -107,7 +113,7 @@ def _layer(location: Location) -> tuple[str, str]:
 def exit_code(reports: Sequence[Report], *, fail_on: Severity, strict: bool, exit_zero: bool) -> int:
     """Return 0 for nothing at or above `fail_on`, 1 for findings, 3 where something could not be audited.
 
-    3 wins over 1. `strict` counts what was not checked, not read or without a recorded mode as not audited;
+    3 wins over 1. `strict` counts what was not checked, compared or read, or has no recorded mode, as not audited;
     `exit_zero` turns 1 into 0 and leaves 3.
     """
     if any(report.failed for report in reports):
@@ -121,4 +127,5 @@ def exit_code(reports: Sequence[Report], *, fail_on: Severity, strict: bool, exi
 
 def _is_incomplete(report: Report) -> bool:
     unrecorded = any(finding.code == MODE_NOT_RECORDED for finding in report.findings)
-    return bool(report.skipped or report.unread or unrecorded)
+    uncompared = report.comparison is not None and report.comparison.values.not_compared
+    return bool(report.skipped or report.unread or unrecorded or uncompared)

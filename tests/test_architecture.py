@@ -18,7 +18,7 @@ ROOT = Path(bn_audit.__file__).parent
 LAYERS = (
     {"__main__"},
     {"cli"},
-    {"__init__", "audit", "opening", "expansion", "inspection", "live", "repair"},
+    {"__init__", "audit", "judging", "options", "reference", "opening", "expansion", "inspection", "live", "repair"},
     {"policy", "settings", "plugins", "formats", "rules", "runners", "experiments", "reporters"},
     {"interfaces"},
     {"recognition"},
@@ -31,7 +31,13 @@ LAYERS = (
 SAME_LAYER = {
     ("audit", "expansion"),
     ("audit", "opening"),
+    ("audit", "judging"),
+    ("audit", "options"),
+    ("__init__", "options"),
     ("opening", "expansion"),
+    ("audit", "reference"),
+    ("reference", "opening"),
+    ("reference", "expansion"),
     ("__init__", "audit"),
     ("plugins", "formats"),
     ("plugins", "rules"),
@@ -68,7 +74,7 @@ MAX_FUNCTION_LINES = 50
 LONG_FUNCTIONS = {"bn_audit.containers.inert_pickle_loop.run"}
 """An interpreter loop: a function call per opcode would take longer than the opcode."""
 
-BOUNDARIES = {"bn_audit.audit", "bn_audit.__main__", "bn_audit.formats._live.building"}
+BOUNDARIES = {"bn_audit.audit", "bn_audit.judging", "bn_audit.__main__", "bn_audit.formats._live.building"}
 """Where anything may be caught: one file must not end the run, nothing but the documented exit codes leaves the
 program, and a factory is the user's code, which may raise anything."""
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from bn_audit.cli import check, explain, inspect_layers
+from bn_audit.cli import check, compare, explain, inspect_layers
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -38,5 +38,6 @@ def root(
 
 
 app.command("check", epilog=check.EPILOG)(check.check)
+app.command("compare", epilog=compare.EPILOG)(compare.compare)
 app.command("inspect", epilog=inspect_layers.EPILOG)(inspect_layers.inspect_layers)
 app.command("explain", epilog=explain.EPILOG)(explain.explain)

@@ -77,7 +77,7 @@ def test_an_option_that_does_nothing_yet_does_not_exist(run, artifacts, option):
     assert run("check", artifacts / "eval.pt", option, "1").code == 2
 
 
-@pytest.mark.parametrize("command", ["sweep", "compare", "fix"])
+@pytest.mark.parametrize("command", ["sweep", "fix"])
 def test_a_command_that_does_nothing_yet_does_not_exist(run, command):
     assert run(command, "x.pt").code == 2
 

@@ -1,0 +1,64 @@
+"""What happens to an artifact once it is read: its graphs are followed, and every rule looks at it."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Sequence
+from dataclasses import replace
+
+from bn_audit.errors import BnAuditError
+from bn_audit.interfaces import Rule
+from bn_audit.subject.finding import Finding
+from bn_audit.subject.report import Failed, Skipped
+from bn_audit.subject.subject import FACT_REASONS, Facts, Subject
+
+
+def follow(subject: Subject) -> tuple[Subject, float | None, tuple[Failed, ...]]:
+    """Return the subject with the proof of each of its graphs, the seconds that took, and what failed."""
+    if not subject.graphs:
+        return subject, None, ()
+    from bn_audit.flow.proof import prove  # imports numpy, which only graphs need
+
+    try:
+        proofs = [prove(graph, model=route) for route, graph in subject.graphs.items()]
+    except Exception as error:  # the one boundary: what the reader found stands without the proof
+        return subject, None, (fault("batch-flow", error),)
+    followed = replace(
+        subject,
+        facts=subject.facts | Facts.BATCH_FLOW,
+        batch_flow=tuple(output for proof in proofs for output in proof.outputs),
+        flow_marks=tuple(mark for proof in proofs for mark in proof.marks),
+    )
+    return followed, sum(proof.seconds for proof in proofs), ()
+
+
+def apply(rules: Sequence[Rule], subject: Subject) -> tuple[list[Finding], list[Skipped], list[Failed]]:
+    """Return what the rules found, what they could not check, and which of them failed."""
+    findings: list[Finding] = []
+    skipped: list[Skipped] = []
+    failed: list[Failed] = []
+    for rule in rules:
+        try:
+            if not rule.concerns(subject):
+                continue
+            lacking = rule.needs & ~subject.facts
+            if lacking:
+                reasons = "; ".join(FACT_REASONS[fact] for fact in Facts if fact in lacking)
+                skipped.append(Skipped(code=rule.code, reason=reasons))
+                continue
+            findings.extend(rule.check(subject))
+            skipped.extend(Skipped(code=rule.code, reason=reason) for reason in rule.open_questions(subject))
+        except BnAuditError as error:
+            failed.append(Failed(stage=rule.code, error=str(error)))
+        except Exception as error:  # the one boundary: a faulty rule must not hide what the others found
+            failed.append(fault(rule.code, error))
+    return findings, skipped, failed
+
+
+def fault(stage: str, error: Exception) -> Failed:
+    """Return an error that nobody expected, with its traceback."""
+    return Failed(
+        stage=stage,
+        error=f"internal error, please report it: {type(error).__name__}: {error}",
+        traceback="".join(traceback.format_exception(error)),
+    )
