@@ -161,14 +161,14 @@ def read_subject(target: object, weights: str | None = None) -> Iterator[Subject
         yield format_of(opened).read(opened)
 
 
-def _check(target: object, options: Options) -> Report:
+def _check(target: object, options: Options, *, in_run: bool = False) -> Report:
     chosen = policy.select_rules(plugins.rules(), options.select, options.ignore)
     rules = tuple(rule for rule in chosen if policy.compares(rule)) if options.comparison_only else chosen
     named = single(target) if options.comparison_only and isinstance(target, str) else target
     with opened_target(named, options.weights, without_memory=options.comparison_only) as opened:
         subject = with_claims(format_of(opened).read(opened), options.frozen)
         subject, flow_seconds, unfollowed = _with_flow(subject, options)
-        subject, uncompared = _with_reference(subject, options)
+        subject, uncompared = _with_reference(subject, options, in_run=in_run)
         findings, skipped, failed = apply(rules, subject)
         source = opened.source if isinstance(opened, FileTarget) else None
         return Report(
@@ -202,14 +202,14 @@ def _with_flow(subject: Subject, options: Options) -> tuple[Subject, float | Non
     return follow(subject) if options.flow and not options.comparison_only else (subject, None, ())
 
 
-def _with_reference(subject: Subject, options: Options) -> tuple[Subject, tuple[Failed, ...]]:
-    """Return the subject beside its reference; where a gate cannot compare, that is a failure beside the rest."""
+def _with_reference(subject: Subject, options: Options, *, in_run: bool) -> tuple[Subject, tuple[Failed, ...]]:
+    """Return the subject beside its reference; in a run, what prevents that is a failure beside the other findings."""
     if options.against is None:
         return subject, ()
     try:
         return with_reference(subject, options.against, mapping=options.mapping, scope=options.values), ()
     except ArtifactError as error:
-        if options.comparison_only:
+        if not in_run:
             raise
         return subject, (Failed(stage="compare", error=str(error)),)
 
@@ -249,7 +249,7 @@ def _check_candidate(candidate: Candidate, options: Options) -> tuple[Report, st
     """Audit one file of a run; a failure becomes part of the report, unless nobody asked for that very file."""
     empty = Report(source=candidate.name, format=None, intent=options.intent)
     try:
-        return _check(candidate.name, options), None
+        return _check(candidate.name, options, in_run=True), None
     except UsageError:
         raise
     except (NoModelError, UnknownFormatError, UnsupportedFormatError) as error:

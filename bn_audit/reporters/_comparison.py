@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from bn_audit.reporters._fold import fold_line
-from bn_audit.reporters._verdict import plural
+from bn_audit.reporters._words import plural
 from bn_audit.styled import clean
 from bn_audit.subject.comparison import Comparison, FoldCheck, LayerPair, PairedBy
 from bn_audit.subject.drift import Change, LayerDrift
@@ -77,6 +77,25 @@ def drift_summary(comparison: Comparison) -> str:
     return f"{text}, {unread} without values to compare" if unread else text
 
 
+def unlike(comparison: Comparison) -> Iterator[str]:
+    """Yield how the two sides differ, whether or not a rule finds fault with it."""
+    moved = sum(map(has_moved, comparison.drift))
+    absent = sum(pair.paired_by is None for pair in comparison.pairs)
+    broken = sum(pair.fold is not None and pair.fold.holds is False for pair in comparison.pairs)
+    names = sum(len(keys.missing) + len(keys.unexpected) + len(keys.mismatched) for keys in comparison.keys)
+    values = len(comparison.values.mismatched)
+    if moved:
+        yield f"{plural(moved, 'layer')} moved"
+    if absent or comparison.added:
+        yield f"{plural(absent + len(comparison.added), 'layer')} on one side only"
+    if broken:
+        yield f"{plural(broken, 'fold')} broken"
+    if names:
+        yield f"{plural(names, 'tensor')} missing, unexpected or of another shape or dtype"
+    if values:
+        yield f"{plural(values, 'further tensor')} with other values"
+
+
 def not_compared(report: Report) -> list[tuple[str, str]]:
     """Return (what, reason) for everything that no statement is made about, one entry for each reason."""
     if report.comparison is None:
@@ -105,7 +124,7 @@ def _recorded(value: float | None) -> str:
 
 def _names(keys: KeyAlignment) -> str:
     shapes = sum(item.is_shape for item in keys.mismatched)
-    total = plural(keys.total, "tensor")
+    total = plural(keys.total, "tensor") + ("" if keys.complete else " of norm layers, convolutions and linear layers")
     parts = [f"all {total} found" if len(keys.matched) == keys.total else f"{len(keys.matched)} of {total} found"]
     parts += [f"{len(keys.missing)} missing"] if keys.missing else []
     parts += [f"{shapes} of another shape"] if shapes else []

@@ -34,6 +34,7 @@ def _names(keys: KeyAlignment) -> dict[str, Json]:
         "target_route": keys.target_route,
         "reference_prefix": keys.reference_prefix,
         "target_prefix": keys.target_prefix,
+        "complete": keys.complete,
         "total": keys.total,
         "matched": [_fields(match) for match in keys.matched],
         "missing": list(keys.missing),

@@ -15,7 +15,7 @@ from bn_audit.reporters._comparison import (
     has_moved,
     not_compared,
 )
-from bn_audit.reporters._verdict import plural, size_text
+from bn_audit.reporters._words import plural, size_text
 from bn_audit.styled import Line, clean, line
 from bn_audit.subject.comparison import Comparison
 from bn_audit.subject.drift import Extreme, LayerDrift

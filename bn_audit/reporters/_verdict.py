@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from bn_audit.reporters._comparison import unlike
+from bn_audit.reporters._words import plural
 from bn_audit.subject.comparison import Comparison
 from bn_audit.subject.finding import Severity
 from bn_audit.subject.norm import Mode
@@ -45,6 +47,8 @@ def verdict(report: Report, fail_on: Severity) -> Verdict:
     gaps = tuple(_gaps(report))
     if any(failure.stage == "read" for failure in report.failed):
         return Verdict(word=NOT_AUDITED, style="bold red", details=(*counts, "it could not be read"))
+    if report.comparison_only and report.comparison is None:
+        return Verdict(word=NOT_AUDITED, style="bold red", details=(*counts, "the two could not be compared"))
     failed = tuple(f"{failure.stage} failed" for failure in report.failed)
     if report.at_least(fail_on):
         return Verdict(word=FAIL, style="bold red", details=(*counts, *failed, *gaps))
@@ -69,23 +73,6 @@ def count_findings(report: Report) -> str:
     return ", ".join(parts)
 
 
-def plural(number: int, noun: str) -> str:
-    """Return ``1 rule`` or ``2 rules``."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def size_text(size: int) -> str:
-    """Return a size in decimal units, as file managers show it."""
-    if size < 1000:
-        return f"{size} bytes"
-    value = float(size)
-    for unit in ("kB", "MB", "GB", "TB"):
-        value /= 1000
-        if value < 999.95:
-            return f"{value:.1f} {unit}"
-    return f"{value / 1000:.1f} PB"
-
-
 def compared(comparison: Comparison) -> str:
     """Return what was compared, value by value."""
     layers = sum(drift.mean is not None or drift.variance is not None for drift in comparison.drift)
@@ -105,7 +92,7 @@ def _gaps(report: Report) -> Iterator[str]:
     if undecided:
         yield f"batch flow undecided for {undecided} of {plural(len(report.batch_flow or ()), 'output')}"
     if report.comparison is not None:
-        yield from _uncompared(report.comparison)
+        yield from _uncompared(report.comparison, is_silent=not report.findings)
     if report.skipped:
         yield f"{plural(len({skipped.code for skipped in report.skipped}), 'rule')} not checked"
     if report.unread:
@@ -126,9 +113,12 @@ def _unknown_modes(report: Report) -> Iterator[str]:
         yield f"train/eval mode decided by the caller for {called} of {plural(len(batch_norms), 'batch norm')}"
 
 
-def _uncompared(comparison: Comparison) -> Iterator[str]:
-    """Yield what keeps a comparison from saying that two artifacts match."""
+def _uncompared(comparison: Comparison, *, is_silent: bool) -> Iterator[str]:
+    """Yield what keeps a comparison from saying that two artifacts match; where findings say it, only what was not
+    compared."""
     if compared(comparison).endswith(": none"):
         yield "no values compared"
+    if is_silent:
+        yield from unlike(comparison)
     if comparison.values.not_compared:
         yield f"{plural(len(comparison.values.not_compared), 'part')} not compared"

@@ -15,7 +15,8 @@ from bn_audit.reporters._comparison_text import (
     reference_line,
 )
 from bn_audit.reporters._fold import fold_line
-from bn_audit.reporters._verdict import CLEAN, MATCH, NOTHING_TO_JUDGE, WORDS, plural, size_text, verdict
+from bn_audit.reporters._verdict import CLEAN, MATCH, NOTHING_TO_JUDGE, WORDS, verdict
+from bn_audit.reporters._words import plural, size_text
 from bn_audit.styled import Line, clean, line, write
 from bn_audit.subject.finding import Confidence, Finding, Location, Severity
 from bn_audit.subject.norm import Mode, NormLayer

@@ -3,10 +3,13 @@ import re
 
 import hand_made
 import pytest
-from hand_made import HOSTILE, audit, finding, norm, report
+from hand_made import HOSTILE, audit, comparison, drift, finding, norm, pair, report
 
 from bn_audit.reporters.text import REPORTER
+from bn_audit.subject.comparison import NotCompared, ValueComparison, ValueScope
+from bn_audit.subject.drift import Change
 from bn_audit.subject.finding import Location, Severity
+from bn_audit.subject.key_alignment import KeyAlignment
 from bn_audit.subject.norm import Mode
 from bn_audit.subject.report import Failed, Skipped
 
@@ -131,6 +134,79 @@ def test_rules_without_an_answer_are_grouped_by_reason():
 )
 def test_verdict(subject, expected):
     assert verdicts(audit(subject)) == [expected]
+
+
+GAP = NotCompared(what="conv.weight", reason="it was not read")
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, "match (values compared: 2 norm layers, 1 further tensor)"),
+        (
+            {"values": ValueComparison(scope=ValueScope.BATCH_NORM, not_compared=(GAP, GAP))},
+            "pass (no findings; 2 parts not compared)",
+        ),
+        (
+            {"drift": (), "pairs": (), "values": ValueComparison(scope=ValueScope.BATCH_NORM)},
+            "pass (no findings; no values compared)",
+        ),
+        ({"drift": (drift("a"), drift("b", mean=1.0))}, "pass (no findings; 1 layer moved)"),
+        (
+            {"drift": (drift("a", eps=Change(reference=1e-5, target=1e-3)),)},
+            "pass (no findings; 1 layer moved)",
+        ),
+        ({"pairs": (pair("a", paired_by=None),)}, "pass (no findings; 1 layer on one side only)"),
+        ({"added": (norm("a"), norm("b"))}, "pass (no findings; 2 layers on one side only)"),
+        (
+            {"keys": (KeyAlignment(reference="a", target="b", missing=("x",), unexpected=("y",)),)},
+            "pass (no findings; 2 tensors missing, unexpected or of another shape or dtype)",
+        ),
+    ],
+)
+def test_two_artifacts_match_where_everything_was_compared_and_nothing_differs(changes, expected):
+    compared = report(comparison=comparison(**changes), comparison_only=True)
+    assert verdicts(audit(compared)) == [expected]
+
+
+def test_findings_stand_for_the_differences_that_they_name():
+    compared = report(comparison=comparison(drift=(drift("a", mean=1.0),)), comparison_only=True, findings=(finding(),))
+    assert verdicts(audit(compared)) == ["FAIL (1 error)"]
+
+
+def test_a_comparison_says_nothing_about_modes_and_a_gate_does():
+    unknown = (norm("a", Mode.UNKNOWN),)
+    alone = report(norms=unknown, comparison=comparison(), comparison_only=True)
+    gate = report(norms=unknown, comparison=comparison())
+    assert verdicts(audit(alone)) == ["match (values compared: 2 norm layers, 1 further tensor)"]
+    assert verdicts(audit(gate)) == [
+        "pass (no findings; train/eval mode not recorded for 1 of 1 batch norm)",
+    ]
+    assert verdicts(audit(report(comparison=comparison()))) == ["clean (no findings)"]
+
+
+def test_what_could_not_be_compared_was_not_audited():
+    failed = report(comparison_only=True, failed=(Failed(stage="compare", error="nothing in common"),))
+    assert verdicts(audit(failed)) == ["NOT AUDITED (the two could not be compared)"]
+    gate = report(failed=(Failed(stage="compare", error="nothing in common"),))
+    assert verdicts(audit(gate)) == ["INCOMPLETE (compare failed)"]
+
+
+def table(of) -> list[str]:
+    rows = text(of).splitlines()
+    start = next(number for number, row in enumerate(rows) if row.startswith("    layer "))
+    return [row.split()[0] for row in rows[start + 1 :] if row.startswith("    ")]
+
+
+def test_the_table_shows_the_layers_that_moved_most():
+    moved = comparison(drift=tuple(drift(f"l{number}", mean=number) for number in range(40)))
+    assert table(audit(report(comparison=moved)))[:12] == [f"l{number}" for number in range(39, 27, -1)]
+    assert "and 27 more layers that moved less" in text(audit(report(comparison=moved)))
+
+
+def test_a_table_of_nothing_is_a_sentence():
+    assert "drift: nothing beyond rounding in 2 layers" in text(hand_made.MATCHING)
+    assert "mean/sd" not in text(hand_made.MATCHING)
 
 
 def test_the_verdict_follows_the_level_that_fails():

@@ -17,8 +17,8 @@ from bn_audit.reporters._comparison import (
     has_moved,
     not_compared,
 )
-from bn_audit.reporters._verdict import plural
 from bn_audit.reporters._web.markup import Markup, bar, code, element, facts, folded, joined, table, text
+from bn_audit.reporters._words import plural
 from bn_audit.subject.comparison import Comparison
 from bn_audit.subject.drift import Extreme, LayerDrift
 from bn_audit.subject.report import Report

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bn_audit.reporters._fold import fold_line
-from bn_audit.reporters._verdict import CLEAN, FAIL, INCOMPLETE, MATCH, NOT_AUDITED, plural, size_text, verdict
+from bn_audit.reporters._verdict import CLEAN, FAIL, INCOMPLETE, MATCH, NOT_AUDITED, verdict
 from bn_audit.reporters._web.comparison import comparison_sections
 from bn_audit.reporters._web.markup import (
     NOTHING,
@@ -19,6 +19,7 @@ from bn_audit.reporters._web.markup import (
     text,
 )
 from bn_audit.reporters._web.style import STYLE
+from bn_audit.reporters._words import plural, size_text
 from bn_audit.styled import clean
 from bn_audit.subject.finding import Confidence, Finding, Location
 from bn_audit.subject.report import Audit, Failed, Report
