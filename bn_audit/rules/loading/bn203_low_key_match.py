@@ -11,7 +11,8 @@ Example:
     torch.save(nn.DataParallel(model).state_dict(), "weights.pt")  # keys begin with module.: BN203, a note
     model.load_state_dict(torch.load("weights.pt"), strict=False)  # loads nothing
 Remedy: save model.module.state_dict(), or strip the prefix when loading, and load with strict=True.
-Limits: graphs keep only some names, and are silent. An error below half of the model's keys, or where keys still differ after the prefix; a prefix as the only
+Limits: graphs keep only some names, and are silent. An error below half of the model's keys, or where keys still
+    differ after the prefix; a prefix as the only
     difference is a note. Loading a backbone into a larger model on purpose is found if it fills less than half.
 Sources: torch.nn.Module.load_state_dict; pytorch/pytorch issue 141256.
 """

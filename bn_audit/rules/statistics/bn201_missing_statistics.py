@@ -1,8 +1,8 @@
 """Affine parameters are stored without the running mean and variance of their batch norm.
 
 What it checks: in state dicts, a weight and bias with one value per channel and no running statistics beside them. It
-    is an error where a batch counter, the name or sibling layers prove a batch norm, and a note where most
-    convolutions are followed by such a pair.
+    is an error where a batch counter, the name, sibling layers or a reference prove a batch norm, and a note where
+    most convolutions are followed by such a pair.
 Why it matters: loaded with strict=False the layer keeps mean 0 and variance 1, which belong to no data. It happens
     when weights are collected, averaged or synchronised through named_parameters(), which leaves out buffers.
 Example:
@@ -26,7 +26,8 @@ from collections.abc import Iterator, Sequence
 
 from bn_audit.interfaces import Rule
 from bn_audit.rules._layers import several
-from bn_audit.subject.finding import Confidence, Finding, Severity
+from bn_audit.subject.comparison import Comparison
+from bn_audit.subject.finding import Confidence, Finding, Location, Severity
 from bn_audit.subject.subject import Model, OrphanTensors, Subject
 
 OTHER_NORMALISER = re.compile(r"norm|ln|gn|rms|scale|affine", re.IGNORECASE)
@@ -44,8 +45,8 @@ stem stay far below.
 
 
 def concerns(subject: Subject) -> bool:
-    """Return whether there are affine parameters without statistics."""
-    return bool(subject.orphans)
+    """Return whether there are affine parameters without statistics, or a reference that may show some."""
+    return bool(subject.orphans) or subject.comparison is not None
 
 
 def check(subject: Subject) -> Iterator[Finding]:
@@ -53,14 +54,45 @@ def check(subject: Subject) -> Iterator[Finding]:
     by_model: dict[str, list[OrphanTensors]] = {}
     for orphan in subject.orphans:
         by_model.setdefault(orphan.model, []).append(orphan)
+    bare = dict(_bare_layers(subject.comparison)) if subject.comparison is not None else {}
+    for route in dict.fromkeys(route for route, _path in bare):
+        paths = [path for known, path in bare if known == route]
+        yield _error_beside_reference(route, paths, subject.comparison)
     for model in subject.models:
-        orphans = by_model.get(model.route, [])
+        orphans = [orphan for orphan in by_model.get(model.route, []) if (model.route, orphan.path) not in bare]
         proven = [orphan for orphan in orphans if orphan.evidence is not None]
         if proven:
             yield _error(model, proven)
         possible = _possible_batch_norms(model, [orphan for orphan in orphans if orphan.evidence is None])
         if possible:
             yield _note(model, possible)
+
+
+def _bare_layers(comparison: Comparison) -> Iterator[tuple[tuple[str, str], None]]:
+    """Yield the (route, path) of layers that have affine parameters and lack the statistics of the reference."""
+    statistics = {
+        ref.name
+        for pair in comparison.pairs
+        if pair.reference is not None and pair.reference.kind.is_batch_norm
+        for ref in (pair.reference.running_mean, pair.reference.running_var)
+        if ref is not None
+    }
+    for alignment in comparison.keys:
+        lacking = {name.rpartition(".")[0] for name in alignment.missing if name in statistics}
+        for match in alignment.matched:
+            path, _, leaf = match.reference.rpartition(".")
+            if path in lacking and leaf in ("weight", "gamma"):
+                yield (alignment.target_route, match.target.rpartition(".")[0]), None
+
+
+def _error_beside_reference(route: str, paths: Sequence[str], comparison: Comparison | None) -> Finding:
+    reference = comparison.reference if comparison is not None else ""
+    return RULE.finding(
+        f"{several(len(paths), 'batch-norm layer', route=route)} without running_mean and running_var beside "
+        f"{'its' if len(paths) == 1 else 'their'} affine parameters ({paths[0]}: {reference} has them)",
+        locations=tuple(Location(model=route, path=path) for path in paths),
+        evidence={"layers": len(paths), "because": ["the reference has them"]},
+    )
 
 
 def _error(model: Model, proven: Sequence[OrphanTensors]) -> Finding:
@@ -123,4 +155,5 @@ RULE = Rule(
     check=check,
     remedy="Save model.state_dict() rather than named_parameters(), or average the buffers too; recompute lost "
     "statistics on training data.",
+    compares=True,
 )

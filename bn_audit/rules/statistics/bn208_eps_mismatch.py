@@ -1,7 +1,8 @@
-"""The eps of a layer dominates its variances, or was rounded by a conversion.
+"""The eps of a layer dominates its variances, was rounded by a conversion, or differs from the reference's.
 
 What it checks: whether eps exceeds the running variance in most live channels of a layer, whether eps is 0 beside a
     variance of 0, and whether eps prints as a number rounded to float16 or bfloat16, such as 1.0013580322265625e-05.
+    Beside a reference: whether both have the same eps.
 Why it matters: eps is added to the variance under the root, so where it is the larger one it decides the output. It is
     no tensor, so no checkpoint carries it, and a reimplementation with another default (1e-3 in TensorFlow, 1e-5 in
     torch) changes exactly these channels.
@@ -15,7 +16,8 @@ Example:
 Remedy: build the layer with the eps it was trained with; scale the input where its variance is that small.
 Limits: a layer may have been trained with a dominating eps, which is harmless as long as eps stays the same. Dead
     channels are not counted: a scale below 1 % of the layer's largest, or a variance of 0. Powers of two are taken as
-    chosen. Whether eps equals that of the training code cannot be seen in one file.
+    chosen. Whether eps equals that of the training code cannot be seen in one file; beside a reference, numbers count
+    as equal within 1e-6, for many formats keep eps in float32. An eps that a fold took up is BN313's.
 Sources: torch.nn.BatchNorm2d, formula of the output; apple/coremltools issue 2276; pytorch/vision issue 2933.
 """
 
@@ -27,9 +29,11 @@ from collections.abc import Iterator
 
 from bn_audit.interfaces import Rule
 from bn_audit.rules._channels import live_channels
+from bn_audit.rules._drift import by_model, drifts_of
 from bn_audit.rules._figures import distinct, readable
 from bn_audit.rules._layers import batch_norm_counts, counted
 from bn_audit.rules._values import SMALLEST_NORMAL, LayerValues, values_of
+from bn_audit.subject.drift import SETTING_TOLERANCE
 from bn_audit.subject.finding import Confidence, Finding, Severity
 from bn_audit.subject.norm import NormLayer
 from bn_audit.subject.subject import Facts, Subject
@@ -49,12 +53,29 @@ def concerns(subject: Subject) -> bool:
 def check(subject: Subject) -> Iterator[Finding]:
     """Yield one finding for each model and cause: rounded, zero or dominating."""
     totals = batch_norm_counts(subject)
+    yield from _differing(subject)
     values = values_of(subject)
     for route, layers in values.batch_norms_by_model().items():
         yield from _rounded(route, totals[route], [layer.norm for layer in layers])
         yield from _zero(route, totals[route], layers)
         yield from _dominating(route, totals[route], layers)
     values.raise_for_errors()
+
+
+def _differing(subject: Subject) -> Iterator[Finding]:
+    for route, drifts in by_model(drifts_of(subject)).items():
+        found = [drift for drift in drifts if drift.eps.differs]
+        if found and subject.comparison is not None:
+            first = found[0]
+            yield RULE.finding(
+                f"{counted(len(found), len(drifts), ('has', 'have'), route=route)} another eps than "
+                f"{subject.comparison.reference} ({first.location.path or '(root)'}: {first.eps.target!r}, the reference "
+                f"has {first.eps.reference!r}; tolerance {SETTING_TOLERANCE:g})",
+                locations=tuple(drift.location for drift in found),
+                evidence={"layers": len(found), "eps": first.eps.target, "reference_eps": first.eps.reference},
+                severity=Severity.ERROR,
+                remedy="Build the layer with the eps of the reference: the running variances belong to it.",
+            )
 
 
 def _rounded(route: str, total: int, norms: list[NormLayer]) -> Iterator[Finding]:
@@ -135,10 +156,11 @@ def _as_bfloat16(number: float) -> float:
 RULE = Rule(
     code="BN208",
     name="eps-mismatch",
-    summary="eps dominates the variance of live channels, or was cast",
+    summary="eps dominates the variance of live channels, was cast, or differs from the reference",
     severity=Severity.WARNING,
     needs=Facts.SETTINGS | Facts.VALUES,
     concerns=concerns,
     check=check,
     remedy="Build the layer with the eps it was trained with; scale the input where its variance is that small.",
+    compares=True,
 )

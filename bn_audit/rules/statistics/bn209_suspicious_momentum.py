@@ -1,7 +1,8 @@
-"""The momentum of a batch norm looks inverted, is out of range, or is 0.
+"""The momentum of a batch norm looks inverted, is out of range, is 0, or differs from the reference's.
 
 What it checks: momentum in torch's convention, where it is the weight of the new batch (usually 0.1 or less). Values
-    from 0.9 to below 1, values outside 0 to 1, and 0 where the statistics are still initial or the layer trains.
+    from 0.9 to below 1, values outside 0 to 1, and 0 where the statistics are still initial or the layer trains. Beside
+    a reference: whether both have the same momentum.
 Why it matters: TensorFlow's momentum is the weight of the old value. 0.99 typed into torch makes the running
     statistics those of the last batch or two, so evaluation is as noisy as a single batch. With 0 they never move.
 Example:
@@ -13,7 +14,7 @@ Remedy: use 1 - momentum when porting from TensorFlow, Keras or Flax, and estima
 Limits: momentum=1.0 (statistics of one calibration batch) and momentum=None (plain average) are legitimate and silent.
     So is a layer in evaluation mode whose parameters take no gradients, and momentum 0 in evaluation mode over real
     statistics: both are ways to freeze. An ONNX node in inference form has no use for its momentum and is silent
-    too. Whether 0.9 was meant cannot be seen, so confidence is medium.
+    too. A momentum that differs from the reference's is a note in a graph for inference. Whether 0.9 was meant cannot be seen, so confidence is medium.
 Sources: torch.nn.BatchNorm2d, note on momentum; Keras BatchNormalization (momentum 0.99); Lightning issue 14866.
 """
 
@@ -22,16 +23,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bn_audit.interfaces import Rule
+from bn_audit.rules._drift import by_model as drifts_by_model
+from bn_audit.rules._drift import drifts_of
 from bn_audit.rules._figures import LISTED, distinct, figure
 from bn_audit.rules._layers import ONNX_ORIGINS, batch_norm_counts, by_model, counted, stores_no_statistics
 from bn_audit.rules._values import values_of
+from bn_audit.subject.drift import SETTING_TOLERANCE
 from bn_audit.subject.finding import Confidence, Finding, Severity
-from bn_audit.subject.norm import Mode, NormLayer
+from bn_audit.subject.norm import Mode, ModeOrigin, NormLayer
 from bn_audit.subject.subject import Facts, Subject
 
 INVERTED = 0.9
 """The least momentum that other frameworks use in their convention (0.9, 0.99, 0.997, 0.999)."""
 
+
+FIXED_ORIGINS = ONNX_ORIGINS | {ModeOrigin.EXPORTED_ARGUMENT, ModeOrigin.TRACED_CONSTANT}
+"""Graphs in inference form that cannot be trained further."""
 
 INVERSE = (
     "as in the convention of TensorFlow, where momentum is the weight of the old value",
@@ -44,6 +51,7 @@ STANDS_STILL = ("in training mode, so that the statistics never move", Confidenc
 
 def check(subject: Subject) -> Iterator[Finding]:
     """Yield one finding for each model and cause."""
+    yield from _differing(subject)
     totals = batch_norm_counts(subject)
     values = values_of(subject) if Facts.VALUES in subject.facts else None
     initial = {layer.norm.location for layer in (values.layers if values else ()) if layer.has_initial_statistics}
@@ -66,6 +74,27 @@ def check(subject: Subject) -> Iterator[Finding]:
         values.raise_for_errors()
 
 
+def _differing(subject: Subject) -> Iterator[Finding]:
+    fixed = {norm.location for norm in subject.norms if norm.mode is Mode.EVAL and norm.mode_origin in FIXED_ORIGINS}
+    for route, drifts in drifts_by_model(drifts_of(subject)).items():
+        found = [drift for drift in drifts if drift.momentum.differs]
+        if found and subject.comparison is not None:
+            first = found[0]
+            yield RULE.finding(
+                f"{counted(len(found), len(drifts), ('has', 'have'), route=route)} another momentum than "
+                f"{subject.comparison.reference} ({first.location.path or '(root)'}: {first.momentum.target!r}, the "
+                f"reference has {first.momentum.reference!r}; tolerance {SETTING_TOLERANCE:g})",
+                locations=tuple(drift.location for drift in found),
+                evidence={
+                    "layers": len(found),
+                    "momentum": first.momentum.target,
+                    "reference_momentum": first.momentum.reference,
+                },
+                remedy="Build the layer with the momentum of the reference if it is trained further.",
+                severity=Severity.NOTE if all(drift.location in fixed for drift in found) else Severity.WARNING,
+            )
+
+
 def _cause(norm: NormLayer, *, is_initial: bool) -> tuple[str, Confidence] | None:
     momentum = norm.momentum
     if momentum is None:
@@ -86,10 +115,11 @@ def _uses_momentum(norm: NormLayer) -> bool:
 RULE = Rule(
     code="BN209",
     name="suspicious-momentum",
-    summary="momentum looks inverted (TensorFlow's convention), is out of range or is 0",
+    summary="momentum looks inverted (TensorFlow's convention), is out of range, is 0, or differs from the reference",
     severity=Severity.WARNING,
     needs=Facts.SETTINGS,
     check=check,
     remedy="Use 1 - momentum when porting from TensorFlow, Keras or Flax (None for a plain average), and estimate the "
     "statistics again.",
+    compares=True,
 )

@@ -2,7 +2,7 @@
 
 What it checks: whether weight, bias, running_mean and running_var have one length, and whether it is num_features;
     whether one of the two statistics is missing; whether the variance is negative in many channels while the mean is
-    negative in none.
+    negative in none. Beside a reference: whether the mean is the reference's variance and the other way round.
 Why it matters: different lengths fail at load time or at the first call, often only on the device that deploys. A
     swapped mean and variance loads without a word and gives wrong answers.
 Example:
@@ -16,7 +16,7 @@ Example:
     other.running_var.copy_(mean)                # BN215: the blobs were read in the wrong order
 Remedy: prune all tensors of a layer together with num_features; check the order of the blobs in the conversion (weight,
     bias, mean, variance).
-Limits: whether mean and variance are swapped is a guess from their signs, with medium confidence. A num_features that
+Limits: without a reference, whether mean and variance are swapped is a guess from their signs, with medium confidence. A num_features that
     alone disagrees does no harm until a state dict is loaded. A single scale for all channels is left alone in classes
     that are batch norms of their own kind.
 Sources: torch.nn.functional.batch_norm, which checks the lengths at run time; nerox8664/pytorch2keras
@@ -28,11 +28,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bn_audit.interfaces import Rule
+from bn_audit.rules._drift import drifts_of
 from bn_audit.rules._figures import LISTED
-from bn_audit.rules._layers import ONNX_ORIGINS, counted, norm_counts
+from bn_audit.rules._layers import ONNX_ORIGINS, counted, norm_counts, several
 from bn_audit.rules._values import values_of
 from bn_audit.rules.statistics._order import looks_swapped
-from bn_audit.subject.finding import Confidence, EvidenceValue, Finding, Severity
+from bn_audit.subject.finding import Confidence, EvidenceValue, Finding, Location, Severity
 from bn_audit.subject.norm import NormLayer
 from bn_audit.subject.subject import Facts, Subject
 
@@ -61,8 +62,16 @@ def check(subject: Subject) -> Iterator[Finding]:
             locations=tuple(norm.location for norm, _ in found),
             evidence={"layers": len(found), "per_layer": [_described(norm, text) for norm, text in found[:LISTED]]},
         )
+    exchanged = [drift.location for drift in drifts_of(subject) if drift.swapped]
+    if exchanged and subject.comparison is not None:
+        yield RULE.finding(
+            f"{several(len(exchanged), 'batch-norm layer')} {'has' if len(exchanged) == 1 else 'have'} the variance of "
+            f"{subject.comparison.reference} as mean and its mean as variance",
+            locations=tuple(exchanged),
+            evidence={"layers": len(exchanged)},
+        )
     if Facts.VALUES in subject.facts:
-        yield from _swapped(subject)
+        yield from _swapped(subject, frozenset(exchanged))
 
 
 def _length_problem(norm: NormLayer) -> str | None:
@@ -90,10 +99,10 @@ def _described(norm: NormLayer, problem: str) -> EvidenceValue:
     return {"path": norm.path, "problem": problem}
 
 
-def _swapped(subject: Subject) -> Iterator[Finding]:
+def _swapped(subject: Subject, known: frozenset[Location]) -> Iterator[Finding]:
     values = values_of(subject)
     for route, layers in values.batch_norms_by_model().items():
-        found = [layer.norm for layer in layers if looks_swapped(layer)]
+        found = [layer.norm for layer in layers if layer.norm.location not in known and looks_swapped(layer)]
         if found:
             yield RULE.finding(
                 f"{counted(len(found), len(layers), ('has', 'have'), route=route)} a variance with many negative "
@@ -111,6 +120,8 @@ RULE = Rule(
     summary="tensor lengths disagree, or mean and variance look swapped",
     severity=Severity.ERROR,
     concerns=concerns,
+    supersedes=("BN212", "BN224"),
     check=check,
     remedy="Prune all tensors of a layer together with num_features; check the order of the tensors in the conversion.",
+    compares=True,
 )
