@@ -129,7 +129,7 @@ def run(targets: Sequence[str], options: Options, progress: Progress | None = No
     policy.select_rules(plugins.rules(), options.select, options.ignore)
     if options.weights is not None and not all(is_factory(target) for target in targets):
         raise UsageError("--weights goes with a package.module:factory target: a file already holds its own weights")
-    candidates, listed = expand(targets)
+    candidates, listed = expand([single(target) for target in targets] if options.comparison_only else targets)
     reports: list[Report] = []
     for report, reason in _reports(candidates, options, progress):
         if reason is None:
@@ -169,7 +169,8 @@ def _check(target: object, options: Options, *, in_run: bool = False) -> Report:
         subject = with_claims(format_of(opened).read(opened), options.frozen)
         subject, flow_seconds, unfollowed = _with_flow(subject, options)
         subject, uncompared = _with_reference(subject, options, in_run=in_run)
-        findings, skipped, failed = apply(rules, subject)
+        is_judged = subject.comparison is not None or not options.comparison_only
+        findings, skipped, failed = apply(rules if is_judged else (), subject)
         source = opened.source if isinstance(opened, FileTarget) else None
         return Report(
             source=subject.source,

@@ -90,10 +90,10 @@ def _split(finding: Finding, lowered: Severity, claimed: set[tuple[str, str]]) -
 
 
 def _without_superseded(findings: list[Finding], rules: dict[str, Rule]) -> list[Finding]:
-    explained: dict[str, set[tuple[str, str]]] = {}
+    explained: dict[str, dict[tuple[str, str], str]] = {}
     for finding in findings:
         for code in rules[finding.code].supersedes:
-            explained.setdefault(code, set()).update(map(_layer, finding.locations))
+            explained.setdefault(code, {}).update(dict.fromkeys(map(_layer, finding.locations), finding.code))
     kept = []
     for finding in findings:
         layers = explained.get(finding.code)
@@ -101,8 +101,13 @@ def _without_superseded(findings: list[Finding], rules: dict[str, Rule]) -> list
             kept.append(finding)
             continue
         locations = tuple(location for location in finding.locations if _layer(location) not in layers)
-        if locations:
-            kept.append(replace(finding, locations=locations))
+        if len(locations) == len(finding.locations):
+            kept.append(finding)
+        elif locations:
+            told = sorted({layers[_layer(place)] for place in finding.locations if _layer(place) in layers})
+            count = len(finding.locations) - len(locations)
+            message = f"{finding.message}; {count} of these {'is' if count == 1 else 'are'} told by {', '.join(told)}"
+            kept.append(replace(finding, message=message, locations=locations))
     return kept
 
 

@@ -97,6 +97,7 @@ def test_a_superseded_finding_loses_the_layers_that_the_other_explains() -> None
         ("BN101", (Location(model="ema", path="a"),)),
         ("BN102", at("a")),
     ]
+    assert [item.message for item in judged] == ["train; 1 of these is told by BN102", "other model", "mixed"]
 
 
 FROZEN_RULES = (

@@ -60,7 +60,7 @@ def test_every_option_that_the_text_names_is_an_option_of_some_command() -> None
             text=True,
             check=True,
         ).stdout
-        for command in ("check", "inspect", "explain")
+        for command in ("check", "compare", "inspect", "explain")
     ]
     named = set(re.findall(r"(?<![\w-])--[a-z]+(?:-[a-z]+)*", TEXT))
     assert {option for option in named if not any(option in text for text in texts)} == set()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from bn_audit.reporters._fold import fold_line
 from bn_audit.reporters._words import plural
@@ -31,7 +31,7 @@ def alignment(comparison: Comparison) -> Iterator[tuple[str, str]]:
     """Yield (label, sentence) for how the two sides were aligned."""
     for pair in comparison.models:
         if pair.reference or pair.target or len(comparison.models) > 1:
-            yield "compared", f"model {_route(pair.target)} with {_route(pair.reference)} of the reference"
+            yield "compared", f"{_route(pair.target)} with {_route(pair.reference)} of the reference"
     for keys in comparison.keys:
         yield "names", _names(keys)
     if comparison.pairs or comparison.added:
@@ -45,22 +45,26 @@ def alignment(comparison: Comparison) -> Iterator[tuple[str, str]]:
 
 def by_effect(comparison: Comparison) -> list[LayerDrift]:
     """Return the drift of every layer, the largest first."""
-    return sorted(comparison.drift, key=lambda drift: (-drift.effect, not has_moved(drift)))
+    return sorted(comparison.drift, key=lambda drift: (-drift.effect, not is_unlike(drift)))
 
 
-def has_moved(drift: LayerDrift) -> bool:
-    """Return whether anything about the layer differs by more than rounding."""
+def is_unlike(drift: LayerDrift) -> bool:
+    """Return whether anything about the layer differs by more than rounding, settings and dtypes included."""
     return drift.statistics_moved or drift.affine_moved or any(True for _ in differences(drift))
 
 
 def differences(drift: LayerDrift) -> Iterator[str]:
-    """Yield what differs beside the values."""
+    """Yield what differs beside the values: settings, dtypes, the order of the statistics."""
     if drift.swapped:
         yield "mean and variance swapped"
     for name, change in (("eps", drift.eps), ("momentum", drift.momentum)):
         if change.differs:
             yield f"{name} {change_text(change)}"
-    yield from map(clean, drift.dtype_change)
+    by_change: dict[str, list[str]] = {}
+    for item in drift.dtype_change:
+        role, _, change = clean(item, LONGEST_NAME).partition(": ")
+        by_change.setdefault(change, []).append(role)
+    yield from (f"{change} ({', '.join(roles)})" if change else ", ".join(roles) for change, roles in by_change.items())
 
 
 def change_text(change: Change) -> str:
@@ -69,23 +73,27 @@ def change_text(change: Change) -> str:
 
 
 def drift_summary(comparison: Comparison) -> str:
-    """Return how many of the layers moved."""
-    moved = sum(map(has_moved, comparison.drift))
+    """Return how many of the layers differ."""
+    moved = sum(map(is_unlike, comparison.drift))
     unread = sum(drift.mean is None and drift.variance is None for drift in comparison.drift)
     among = plural(len(comparison.drift), "layer")
-    text = f"{moved} of {among} moved" if moved else f"nothing beyond rounding in {among}"
+    text = (
+        f"{moved} of {among} {'differs' if moved == 1 else 'differ'}"
+        if moved
+        else f"nothing beyond rounding in {among}"
+    )
     return f"{text}, {unread} without values to compare" if unread else text
 
 
 def unlike(comparison: Comparison) -> Iterator[str]:
     """Yield how the two sides differ, whether or not a rule finds fault with it."""
-    moved = sum(map(has_moved, comparison.drift))
+    moved = sum(map(is_unlike, comparison.drift))
     absent = sum(pair.paired_by is None for pair in comparison.pairs)
     broken = sum(pair.fold is not None and pair.fold.holds is False for pair in comparison.pairs)
     names = sum(len(keys.missing) + len(keys.unexpected) + len(keys.mismatched) for keys in comparison.keys)
     values = len(comparison.values.mismatched)
     if moved:
-        yield f"{plural(moved, 'layer')} moved"
+        yield f"{plural(moved, 'layer')} not the same"
     if absent or comparison.added:
         yield f"{plural(absent + len(comparison.added), 'layer')} on one side only"
     if broken:
@@ -115,7 +123,7 @@ def figure(value: float) -> str:
 
 
 def _route(route: str) -> str:
-    return f"'{clean(route, LONGEST_NAME)}'" if route else "at the top"
+    return f"model '{clean(route, LONGEST_NAME)}'" if route else "the model at the top"
 
 
 def _recorded(value: float | None) -> str:
@@ -167,11 +175,16 @@ def _folds(folds: list[FoldCheck]) -> str:
         parts.append(f"{len(holding)} of {len(folds)} hold (largest relative deviation {figure(worst)})")
     parts += [f"{broken} of {len(folds)} do not hold"] if broken else []
     parts += [f"{open_ended} of {len(folds)} not computed"] if open_ended else []
-    inferred = sorted({fold.eps for fold in folds if fold.eps_inferred and fold.eps is not None})
+    inferred = inferred_eps(folds)
     if inferred:
-        values = ", ".join(figure(eps) for eps in inferred)
-        parts.append(f"eps {values} inferred from the scales, since the reference records none")
+        parts.append(f"eps {inferred} inferred from the scales, since the reference records none")
     return "; ".join(parts)
+
+
+def inferred_eps(folds: Iterable[FoldCheck]) -> str:
+    """Return every eps that was inferred, in ascending order; ``""`` for none."""
+    values = sorted({fold.eps for fold in folds if fold.eps_inferred and fold.eps is not None})
+    return ", ".join(map(figure, values))
 
 
 def fold_row(pair: LayerPair) -> tuple[str, ...] | None:

@@ -12,7 +12,7 @@ from bn_audit.reporters._comparison import (
     differences,
     drift_summary,
     figure,
-    has_moved,
+    is_unlike,
     not_compared,
 )
 from bn_audit.reporters._words import plural, size_text
@@ -49,7 +49,7 @@ def drift_lines(comparison: Comparison) -> Iterator[Line]:
     if not comparison.drift:
         return
     yield line(("drift: ", "dim"), drift_summary(comparison), indent=2)
-    moved = [drift for drift in by_effect(comparison) if has_moved(drift)]
+    moved = [drift for drift in by_effect(comparison) if is_unlike(drift)]
     shown = moved[:ROWS]
     if not shown:
         return
@@ -58,7 +58,7 @@ def drift_lines(comparison: Comparison) -> Iterator[Line]:
     for drift in shown:
         yield line(_drift_row(drift, width), indent=4)
     if len(moved) > ROWS:
-        yield line((f"and {len(moved) - ROWS} more layers that moved less", "dim"), indent=4)
+        yield line((f"and {len(moved) - ROWS} more layers that differ less", "dim"), indent=4)
     yield line(
         (
             "largest of all channels (@ch): means in standard deviations of the reference, ln of variance ratios; "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bn_audit.reporters._comparison import unlike
+from bn_audit.reporters._comparison import inferred_eps, unlike
 from bn_audit.reporters._words import plural
 from bn_audit.subject.comparison import Comparison
 from bn_audit.subject.finding import Severity
@@ -73,6 +73,9 @@ def count_findings(report: Report) -> str:
     return ", ".join(parts)
 
 
+NO_VALUES = "values compared: none"
+
+
 def compared(comparison: Comparison) -> str:
     """Return what was compared, value by value."""
     layers = sum(drift.mean is not None or drift.variance is not None for drift in comparison.drift)
@@ -81,7 +84,8 @@ def compared(comparison: Comparison) -> str:
     parts = [plural(layers, "norm layer")] if layers else []
     parts += [plural(folds, "fold")] if folds else []
     parts += [plural(tensors, "further tensor" if parts else "tensor")] if tensors else []
-    return f"values compared: {', '.join(parts) or 'none'}"
+    inferred = inferred_eps(pair.fold for pair in comparison.pairs if pair.fold is not None)
+    return f"values compared: {', '.join(parts) or 'none'}{f'; eps {inferred} inferred' if inferred else ''}"
 
 
 def _gaps(report: Report) -> Iterator[str]:
@@ -116,7 +120,7 @@ def _unknown_modes(report: Report) -> Iterator[str]:
 def _uncompared(comparison: Comparison, *, is_silent: bool) -> Iterator[str]:
     """Yield what keeps a comparison from saying that two artifacts match; where findings say it, only what was not
     compared."""
-    if compared(comparison).endswith(": none"):
+    if compared(comparison) == NO_VALUES:
         yield "no values compared"
     if is_silent:
         yield from unlike(comparison)

@@ -34,7 +34,7 @@ def test_version_loads_neither_the_pipeline_nor_rich():
     assert done.stdout.splitlines() == [f"bn-audit {VERSION}", "[]"]
 
 
-@pytest.mark.parametrize("command", [[], ["check"], ["inspect"], ["explain"]])
+@pytest.mark.parametrize("command", [[], ["check"], ["compare"], ["inspect"], ["explain"]])
 def test_help_is_plain_and_fits_eighty_columns(run, command, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     outcome = run(*command, "--help")
@@ -42,7 +42,7 @@ def test_help_is_plain_and_fits_eighty_columns(run, command, monkeypatch):
     assert all(len(row) <= 80 and row.isprintable() for row in outcome.out.splitlines())
 
 
-@pytest.mark.parametrize("command", ["check", "inspect", "explain"])
+@pytest.mark.parametrize("command", ["check", "compare", "inspect", "explain"])
 def test_help_has_examples(run, command):
     assert f"  bn-audit {command} " in run(command, "--help").out
 

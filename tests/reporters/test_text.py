@@ -151,10 +151,10 @@ GAP = NotCompared(what="conv.weight", reason="it was not read")
             {"drift": (), "pairs": (), "values": ValueComparison(scope=ValueScope.BATCH_NORM)},
             "pass (no findings; no values compared)",
         ),
-        ({"drift": (drift("a"), drift("b", mean=1.0))}, "pass (no findings; 1 layer moved)"),
+        ({"drift": (drift("a"), drift("b", mean=1.0))}, "pass (no findings; 1 layer not the same)"),
         (
             {"drift": (drift("a", eps=Change(reference=1e-5, target=1e-3)),)},
-            "pass (no findings; 1 layer moved)",
+            "pass (no findings; 1 layer not the same)",
         ),
         ({"pairs": (pair("a", paired_by=None),)}, "pass (no findings; 1 layer on one side only)"),
         ({"added": (norm("a"), norm("b"))}, "pass (no findings; 2 layers on one side only)"),
@@ -201,7 +201,7 @@ def table(of) -> list[str]:
 def test_the_table_shows_the_layers_that_moved_most():
     moved = comparison(drift=tuple(drift(f"l{number}", mean=number) for number in range(40)))
     assert table(audit(report(comparison=moved)))[:12] == [f"l{number}" for number in range(39, 27, -1)]
-    assert "and 27 more layers that moved less" in text(audit(report(comparison=moved)))
+    assert "and 27 more layers that differ less" in text(audit(report(comparison=moved)))
 
 
 def test_a_table_of_nothing_is_a_sentence():

@@ -14,7 +14,7 @@ from bn_audit.reporters._comparison import (
     drift_summary,
     figure,
     fold_row,
-    has_moved,
+    is_unlike,
     not_compared,
 )
 from bn_audit.reporters._web.markup import Markup, bar, code, element, facts, folded, joined, table, text
@@ -116,14 +116,14 @@ def _drift(comparison: Comparison) -> Iterator[Markup]:
         return
     yield element("h3", text(f"Drift: {drift_summary(comparison)}"))
     ordered = by_effect(comparison)
-    moved = [drift for drift in ordered if has_moved(drift)]
-    rest = [drift for drift in ordered if not has_moved(drift)]
+    moved = [drift for drift in ordered if is_unlike(drift)]
+    rest = [drift for drift in ordered if not is_unlike(drift)]
     scale = _scale(ordered)
     if moved:
         yield element("p", text(LEGEND), kind="quiet")
         yield _drift_table(moved, scale)
     if rest:
-        yield folded(text(f"{plural(len(rest), 'layer')} without movement"), _drift_table(rest, scale))
+        yield folded(text(f"{plural(len(rest), 'layer')} without a difference"), _drift_table(rest, scale))
 
 
 def _drift_table(drifts: Iterable[LayerDrift], scale: _Scale) -> Markup:
