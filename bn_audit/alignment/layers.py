@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,10 @@ from bn_audit.subject.norm import NormLayer
 
 MAX_CANDIDATES = 4096
 """Cap on the layers of either side that are compared with each other by contents, for their number is squared."""
+
+
+LIKE = 0.5
+"""Distance up to which two layers without names are the same one of two epochs; chance leaves more than 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -62,10 +67,14 @@ def pair_by_contents(
     return pairs
 
 
-def pair_the_rest(
-    reference: Sequence[NormLayer], target: Sequence[NormLayer], values: Callable[[NormLayer], NormValues]
+def pair_by_likeness(
+    reference: Sequence[NormLayer],
+    target: Sequence[NormLayer],
+    values: Callable[[NormLayer], NormValues],
+    *,
+    within: float = math.inf,
 ) -> list[NormPair]:
-    """Return pairs of layers that are not equal: those that are each other's nearest, then those left alone.
+    """Return pairs of layers that are not equal, the nearest first; without `within` also those that are left alone.
 
     For layers whose artifact keeps no names; with names, another name is another layer.
     """
@@ -75,12 +84,12 @@ def pair_the_rest(
     for row, norm in enumerate(mine):
         for column, other in enumerate(theirs):
             if _may_be(norm, other):
-                apart = distance(values(norm), values(other))
-                scored.append((float("inf") if apart is None else apart, row, column))
+                known = distance(values(norm), values(other))
+                scored.append((math.inf if known is None else known, row, column))
     rows: set[int] = set()
     columns: set[int] = set()
-    for _apart, row, column in sorted(scored):
-        if row not in rows and column not in columns:
+    for apart, row, column in sorted(scored):
+        if apart <= within and row not in rows and column not in columns:
             rows.add(row)
             columns.add(column)
             pairs.append(NormPair(reference=mine[row], target=theirs[column], paired_by=PairedBy.NEIGHBOUR))

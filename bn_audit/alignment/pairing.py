@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from bn_audit.alignment.fold_search import FoundFold, find_folds
 from bn_audit.alignment.folding import Scaling, try_scaling
 from bn_audit.alignment.keys import Rules, align_keys
-from bn_audit.alignment.layers import NormPair, pair_by_contents, pair_by_path, pair_the_rest
+from bn_audit.alignment.layers import LIKE, NormPair, pair_by_contents, pair_by_likeness, pair_by_path
 from bn_audit.alignment.model_side import ModelSide
 from bn_audit.alignment.naming import mapped
 from bn_audit.alignment.norm_values import NormValues, values_of_norm
@@ -64,20 +64,27 @@ def align(reference: ModelSide, target: ModelSide, rules: Rules) -> Alignment:
     keys = align_keys(reference.names(), target.names(), rules=rules)
     fitted = _fitting(keys, rules)
     alignment = Alignment(reference=reference, target=target, keys=keys)
-    alignment.norms = pair_by_path(reference.norms, target.norms, fitted)
+    is_nameless = _lacks_paths(reference) or _lacks_paths(target)
+    if not is_nameless:
+        alignment.norms = pair_by_path(reference.norms, target.norms, fitted)
     if all(alignment.unpaired()):
         alignment.norms += pair_by_contents(*alignment.unpaired(), alignment.values)
+    if is_nameless:
+        alignment.norms += pair_by_likeness(*alignment.unpaired(), alignment.values, within=LIKE)
     missing, added = alignment.unpaired()
     is_needed = bool(missing or added) or not (reference.complete or target.complete)
     alignment.weights = pair_weights(reference.weighted, target.weighted, fitted, by_direction=is_needed)
     _find_folds(alignment, missing, added)
-    mine, theirs = alignment.unpaired()
-    nameless = [norm for norm in theirs if not target.complete], [norm for norm in mine if not reference.complete]
-    if mine and theirs and (nameless[0] or nameless[1]):
-        alignment.norms += pair_the_rest(mine, theirs, alignment.values)
+    if is_nameless:
+        alignment.norms += pair_by_likeness(*alignment.unpaired(), alignment.values)
     order = {id(norm): place for place, norm in enumerate(reference.norms)}
     alignment.norms.sort(key=lambda pair: order[id(pair.reference)])
     return alignment
+
+
+def _lacks_paths(side: ModelSide) -> bool:
+    """Return whether the layers of a model are known by no module path."""
+    return not side.complete and not any(layer.path for layer in side.weighted)
 
 
 def _fitting(keys: KeyAlignment, rules: Rules) -> Callable[[str], str]:

@@ -38,8 +38,16 @@ def keys_of_graph(alignment: Alignment) -> KeyAlignment:
     return replace(
         alignment.keys,
         matched=tuple(matched),
-        missing=(*_of_norms(missing), *_of_weights(lost, alignment.target)),
-        unexpected=(*_of_norms(added), *_of_weights(new, alignment.reference)),
+        missing=(
+            *_of_norms(missing),
+            *(name for pair in alignment.norms for name in _lacking(pair.reference, pair.target)),
+            *_of_weights(lost, alignment.target),
+        ),
+        unexpected=(
+            *_of_norms(added),
+            *(name for pair in alignment.norms for name in _lacking(pair.target, pair.reference)),
+            *_of_weights(new, alignment.reference),
+        ),
         mismatched=tuple(mismatched),
         complete=False,
     )
@@ -88,6 +96,13 @@ def _name(norm: NormLayer, role: str, ref: TensorRef) -> str:
 
 def _weight_name(layer: WeightedLayer) -> str:
     return f"{layer.path}.weight" if layer.path else layer.weight.name
+
+
+def _lacking(norm: NormLayer, other: NormLayer) -> Iterator[str]:
+    """Yield the statistics of a layer that its counterpart lacks; exporters may make up or drop a scale of ones."""
+    for role in ("running_mean", "running_var"):
+        if role in norm.tensors and role not in other.tensors:
+            yield _name(norm, role, norm.tensors[role])
 
 
 def _of_norms(norms: Sequence[NormLayer]) -> Iterator[str]:

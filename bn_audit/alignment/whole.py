@@ -175,7 +175,8 @@ def _tensor_pairs(alignment: Alignment) -> Iterator[tuple[TensorPair, bool]]:
         for mine, theirs, leaf in parts:
             if mine is None or theirs is None:
                 continue
-            name = theirs.name if alignment.target.complete or not other.path else f"{other.path}.{leaf}"
+            path = other.path or one.path
+            name = theirs.name if alignment.target.complete or not path else f"{path}.{leaf}"
             seen.add(theirs.name)
             turned = len(mine.shape) == 2 and bool(one.transposed) != bool(other.transposed)
             if theirs.name not in of_norms and theirs.shape in (mine.shape, mine.shape[::-1]):

@@ -27,7 +27,7 @@ from collections.abc import Iterator
 from bn_audit.interfaces import Rule
 from bn_audit.rules._drift import by_model, claimed_frozen, drifts_of, stands_beside_reference
 from bn_audit.rules._layers import counted
-from bn_audit.subject.comparison import Comparison
+from bn_audit.subject.comparison import Comparison, ValueScope
 from bn_audit.subject.drift import LayerDrift
 from bn_audit.subject.finding import EvidenceValue, Finding, Severity
 from bn_audit.subject.subject import Facts, Subject
@@ -55,7 +55,8 @@ def check(subject: Subject) -> Iterator[Finding]:
 def _stands_still(drift: LayerDrift, comparison: Comparison) -> bool:
     if drift.equal_statistics is not True:
         return False
-    return drift.affine_moved or (drift.equal_affine is None and bool(comparison.values.mismatched))
+    all_read = comparison.values.scope is ValueScope.ALL and all(keys.complete for keys in comparison.keys)
+    return drift.affine_moved or (drift.equal_affine is None and all_read and bool(comparison.values.mismatched))
 
 
 def _evidence(still: list[LayerDrift], total: int) -> dict[str, EvidenceValue]:

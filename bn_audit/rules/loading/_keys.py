@@ -12,6 +12,8 @@ from bn_audit.subject.subject import Subject
 
 COUNTER = "num_batches_tracked"
 STATISTICS = ("running_mean", "running_var")
+CONSTANTS = "CONSTANTS"
+"""Where TorchScript keeps the tensors of a frozen module, which have lost their paths."""
 THE_MODEL = "the model"
 """What a factory or live module is called beside its weights; see `KeyAlignment.reference`."""
 
@@ -65,6 +67,8 @@ def of_reference(alignment: KeyAlignment) -> str:
 def location(alignment: KeyAlignment, key: str) -> Location:
     """Return where a finding about a key points."""
     path, _, tensor = key.rpartition(".")
+    if path == CONSTANTS:
+        path, tensor = "", key
     model = "" if alignment.reference == THE_MODEL else alignment.target_route
     return Location(model=model, path=path, tensor=tensor)
 

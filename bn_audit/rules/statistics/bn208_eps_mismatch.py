@@ -69,8 +69,8 @@ def _differing(subject: Subject) -> Iterator[Finding]:
             first = found[0]
             yield RULE.finding(
                 f"{counted(len(found), len(drifts), ('has', 'have'), route=route)} another eps than "
-                f"{subject.comparison.reference} ({first.location.path or '(root)'}: {first.eps.target!r}, the reference "
-                f"has {first.eps.reference!r}; tolerance {SETTING_TOLERANCE:g})",
+                f"{subject.comparison.reference} ({first.location.path or '(root)'}: {first.eps.target!r}, the "
+                f"reference has {first.eps.reference!r}; tolerance {SETTING_TOLERANCE:g})",
                 locations=tuple(drift.location for drift in found),
                 evidence={"layers": len(found), "eps": first.eps.target, "reference_eps": first.eps.reference},
                 severity=Severity.ERROR,

@@ -14,7 +14,8 @@ Remedy: use 1 - momentum when porting from TensorFlow, Keras or Flax, and estima
 Limits: momentum=1.0 (statistics of one calibration batch) and momentum=None (plain average) are legitimate and silent.
     So is a layer in evaluation mode whose parameters take no gradients, and momentum 0 in evaluation mode over real
     statistics: both are ways to freeze. An ONNX node in inference form has no use for its momentum and is silent
-    too. A momentum that differs from the reference's is a note in a graph for inference. Whether 0.9 was meant cannot be seen, so confidence is medium.
+    too. A momentum that differs from the reference's is a note in a graph for inference. Whether 0.9 was meant cannot
+    be seen, so confidence is medium.
 Sources: torch.nn.BatchNorm2d, note on momentum; Keras BatchNormalization (momentum 0.99); Lightning issue 14866.
 """
 

@@ -14,8 +14,8 @@ Example:
     torch.save({"model": model.state_dict(), "ema": averaged.state_dict()}, "checkpoint.pt")  # BN210 after training
 Remedy: run torch.optim.swa_utils.update_bn(loader, averaged) before saving, or average the buffers as well.
 Limits: a note, since the live statistics are often close enough, and a momentum encoder is never evaluated; a warning
-    where they are initial. Needs both models, and a name that marks the average as one. A copy that equals the live model in every parameter of its
-    batch norms is silent, and so are averaged statistics.
+    where they are initial. Needs both models, and a name that marks the average as one. A copy that equals the live
+    model in every parameter of its batch norms is silent, and so are averaged statistics.
 Sources: torch.optim.swa_utils.AveragedModel and update_bn; pytorch/ignite issue 2590.
 """
 

@@ -16,9 +16,9 @@ Example:
     other.running_var.copy_(mean)                # BN215: the blobs were read in the wrong order
 Remedy: prune all tensors of a layer together with num_features; check the order of the blobs in the conversion (weight,
     bias, mean, variance).
-Limits: without a reference, whether mean and variance are swapped is a guess from their signs, with medium confidence. A num_features that
-    alone disagrees does no harm until a state dict is loaded. A single scale for all channels is left alone in classes
-    that are batch norms of their own kind.
+Limits: without a reference, whether mean and variance are swapped is a guess from their signs, with medium confidence.
+    A num_features that alone disagrees does no harm until a state dict is loaded. A single scale for all channels is
+    left alone in classes that are batch norms of their own kind.
 Sources: torch.nn.functional.batch_norm, which checks the lengths at run time; nerox8664/pytorch2keras
     issue 120.
 """
