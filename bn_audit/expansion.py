@@ -84,18 +84,20 @@ def expand(targets: Sequence[str]) -> tuple[list[Candidate], list[tuple[str, str
 
 
 def single(target: str) -> str:
-    """Return the one artifact that a side of a comparison names: itself, or the only one below a directory.
+    """Return the one artifact that a side of a comparison names: itself, or the only one of a directory or glob.
 
     Raises:
-        UsageError: a directory with none or several; a directory of shards has one, their index.
+        UsageError: a directory or glob with none or several; a directory of shards has one, their index.
     """
-    if not Path(target).is_dir():
+    path = Path(target)
+    if not path.is_dir() and (path.exists() or not has_magic(target)):
         return target
     candidates, _listed = expand([target])
     if len(candidates) == 1:
         return candidates[0].name
     found = ", ".join(Path(candidate.name).name for candidate in candidates[:3]) or "none"
-    raise UsageError(f"{target}: a directory with {len(candidates)} artifacts ({found}): name the one to compare")
+    more = ", ..." if len(candidates) > 3 else ""
+    raise UsageError(f"{target}: holds {len(candidates)} artifacts ({found}{more}): name the one to compare")
 
 
 def _expand_one(target: str) -> Iterator[tuple[str, bool]]:

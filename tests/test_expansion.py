@@ -7,8 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from bn_audit.errors import MalformedFileError, NoModelError, UnknownFormatError, UnsupportedFormatError
-from bn_audit.expansion import Candidate, expand, is_factory
+from bn_audit.errors import (
+    MalformedFileError,
+    NoModelError,
+    UnknownFormatError,
+    UnsupportedFormatError,
+    UsageError,
+)
+from bn_audit.expansion import Candidate, expand, is_factory, single
 
 
 def touch(root: Path, *names: str) -> None:
@@ -84,3 +90,24 @@ def test_which_files_of_a_directory_may_be_passed_by(
     name: str, is_named: bool, error: Exception, expected: bool
 ) -> None:
     assert Candidate(name=name, is_named=is_named).is_optional(error) is expected  # type: ignore[arg-type]
+
+
+def test_one_side_of_a_comparison_is_a_file_or_the_only_artifact_of_a_directory(tmp_path: Path) -> None:
+    touch(tmp_path, "one/model.pt", "one/notes.txt", "shards/m-1.safetensors", "two/a.pt", "two/b.pt", "none/x.txt")
+    index = tmp_path / "shards" / "m.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"a": "m-1.safetensors"}}))
+    assert single(str(tmp_path / "two" / "a.pt")) == str(tmp_path / "two" / "a.pt")
+    assert single(str(tmp_path / "one")) == str(tmp_path / "one" / "model.pt")
+    assert single(str(tmp_path / "shards")) == str(index)
+    assert single(str(tmp_path / "tw*" / "a*")) == str(tmp_path / "two" / "a.pt")
+    assert single("package.module:factory") == "package.module:factory"
+    assert single("missing.pt") == "missing.pt"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("two", r"2 artifacts \(a\.pt, b\.pt\)"), ("none", "0 artifacts"), ("two/*", "2 artifacts")]
+)
+def test_a_side_with_none_or_several_is_a_usage_error(tmp_path: Path, name: str, message: str) -> None:
+    touch(tmp_path, "two/a.pt", "two/b.pt", "none/x.txt")
+    with pytest.raises(UsageError, match=message):
+        single(str(tmp_path / name))

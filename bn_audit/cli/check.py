@@ -50,7 +50,10 @@ def check(
     ignore: shared.Ignore = None,
     fail_on: shared.FailOn = Severity.ERROR,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Exit with 3 where something was not checked or no mode is recorded.")
+        bool,
+        typer.Option(
+            "--strict", help="Exit with 3 where something was not checked or compared, or no mode is recorded."
+        ),
     ] = False,
     exit_zero: shared.ExitZero = False,
     report_format: shared.Format = "text",

@@ -62,9 +62,9 @@ def differences(drift: LayerDrift) -> Iterator[str]:
             yield f"{name} {change_text(change)}"
     by_change: dict[str, list[str]] = {}
     for item in drift.dtype_change:
-        role, _, change = clean(item, LONGEST_NAME).partition(": ")
-        by_change.setdefault(change, []).append(role)
-    yield from (f"{change} ({', '.join(roles)})" if change else ", ".join(roles) for change, roles in by_change.items())
+        role, _, cast = clean(item, LONGEST_NAME).partition(": ")
+        by_change.setdefault(cast, []).append(role)
+    yield from (f"{cast} ({', '.join(roles)})" if cast else ", ".join(roles) for cast, roles in by_change.items())
 
 
 def change_text(change: Change) -> str:

@@ -1,6 +1,15 @@
-"""Numbers in words."""
+"""Numbers and modes in words."""
 
 from __future__ import annotations
+
+from bn_audit.subject.norm import Mode
+
+MODE_WORDS = {
+    Mode.TRAIN: "train",
+    Mode.EVAL: "eval",
+    Mode.CALLER: "mode decided by the caller",
+    Mode.UNKNOWN: "mode not recorded",
+}
 
 
 def plural(number: int, noun: str) -> str:

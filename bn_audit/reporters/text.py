@@ -16,7 +16,7 @@ from bn_audit.reporters._comparison_text import (
 )
 from bn_audit.reporters._fold import fold_line
 from bn_audit.reporters._verdict import CLEAN, MATCH, NOTHING_TO_JUDGE, WORDS, verdict
-from bn_audit.reporters._words import plural, size_text
+from bn_audit.reporters._words import MODE_WORDS, plural, size_text
 from bn_audit.styled import Line, clean, line, write
 from bn_audit.subject.finding import Confidence, Finding, Location, Severity
 from bn_audit.subject.norm import Mode, NormLayer
@@ -24,12 +24,6 @@ from bn_audit.subject.report import Audit, Failed, Report
 from bn_audit.subject.subject import Model
 
 SEVERITY_STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "bold yellow", Severity.NOTE: "bold blue"}
-MODE_WORDS = {
-    Mode.TRAIN: "train",
-    Mode.EVAL: "eval",
-    Mode.CALLER: "mode decided by the caller",
-    Mode.UNKNOWN: "mode not recorded",
-}
 FLOW_WORDS = {
     "mixes": "mixes samples",
     "position": "depends on the position in the batch",

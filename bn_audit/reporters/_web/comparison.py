@@ -126,17 +126,14 @@ def _drift(comparison: Comparison) -> Iterator[Markup]:
         yield folded(text(f"{plural(len(rest), 'layer')} without a difference"), _drift_table(rest, scale))
 
 
-def _drift_table(drifts: Iterable[LayerDrift], scale: _Scale) -> Markup:
-    rows = (
-        (
-            code(drift.location.path or drift.location.node or "(root)"),
-            *(scale.cell(drift, quantity) for quantity in QUANTITIES),
-            text(change_text(drift.counter) if drift.counter.differs else ""),
-            text(", ".join(differences(drift))),
-        )
-        for drift in drifts
-    )
-    return table([text(name) for name in HEADER], rows, kind="drift")
+def _drift_table(drifts: Sequence[LayerDrift], scale: _Scale) -> Markup:
+    """Return the table; a column for which no layer has anything is left out."""
+    columns = [[code(drift.location.path or drift.location.node or "(root)") for drift in drifts]]
+    columns += [[scale.cell(drift, quantity) for drift in drifts] for quantity in QUANTITIES]
+    columns += [[text(change_text(drift.counter) if drift.counter.differs else "") for drift in drifts]]
+    columns += [[text(", ".join(differences(drift))) for drift in drifts]]
+    shown = [(text(name), cells) for name, cells in zip(HEADER, columns, strict=True) if any(cells)]
+    return table([name for name, _ in shown], zip(*(cells for _, cells in shown), strict=True), kind="drift")
 
 
 def _mismatched_values(comparison: Comparison) -> Iterator[Markup]:

@@ -19,10 +19,12 @@ from bn_audit.reporters._web.markup import (
     text,
 )
 from bn_audit.reporters._web.style import STYLE
-from bn_audit.reporters._words import plural, size_text
+from bn_audit.reporters._words import MODE_WORDS, plural, size_text
 from bn_audit.styled import clean
 from bn_audit.subject.finding import Confidence, Finding, Location
+from bn_audit.subject.norm import Mode
 from bn_audit.subject.report import Audit, Failed, Report
+from bn_audit.subject.subject import Model
 from bn_audit.version import VERSION
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -91,10 +93,10 @@ def _facts(report: Report) -> Iterator[tuple[str, Markup]]:
     for model in report.models:
         named = [f"'{model.route}'"] if model.route else []
         named += [model.type_name] if model.type_name else []
-        yield "model", text(" ".join([*named, f"({model.form.value}, {model.mode.value} mode)"]), 400)
+        yield "model", text(" ".join([*named, f"({_form(model)})"]), 400)
     modes: dict[str, int] = {}
     for norm in report.norms:
-        what = f"{norm.kind.value} ({norm.mode.value})"
+        what = f"{norm.kind.value} ({MODE_WORDS[norm.mode]})"
         modes[what] = modes.get(what, 0) + 1
     if report.format is not None:
         yield "norm layers", text(", ".join(f"{count} {what}" for what, count in modes.items()) or "none")
@@ -105,6 +107,11 @@ def _facts(report: Report) -> Iterator[tuple[str, Markup]]:
         where = f" at {flow.path or flow.node}" if flow.path or flow.node else ""
         why = f": {flow.why}" if flow.why else ""
         yield "batch flow", text(f"output {flow.output} {flow.verdict}{where}{why}")
+
+
+def _form(model: Model) -> str:
+    known = {Mode.TRAIN: ", root in train mode", Mode.EVAL: ", root in eval mode"}
+    return f"{model.form.value}{known.get(model.mode, '')}"
 
 
 def _findings(report: Report) -> Iterator[Markup]:
