@@ -154,7 +154,9 @@ def test_keys_that_do_not_fit_are_named() -> None:
     assert loading is not None
     assert loading.missing == ("bn.running_var",)
     assert loading.unexpected == ("head.weight",)
-    assert loading.mismatched == (("conv.bias", "shape [9], the model has [4]"),)
+    assert [(item.reference, item.difference) for item in loading.mismatched] == [
+        ("conv.bias", "shape [9], the model has [4]")
+    ]
 
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "whatever."])
@@ -162,7 +164,7 @@ def test_a_prefix_is_stripped_and_said(prefix: str) -> None:
     state = {prefix + name: value for name, value in Net().state_dict().items()}
     loading = FORMAT.read(ModuleTarget(module=Net(), weights=weights_of(state))).loading
     assert loading is not None
-    assert loading.prefix == prefix
+    assert loading.target_prefix == prefix
     assert loading.missing == ()
 
 
@@ -170,4 +172,4 @@ def test_weights_of_another_network_match_nothing() -> None:
     loading = FORMAT.read(ModuleTarget(module=Net(), weights=weights_of({"x.y": torch.zeros(3)}))).loading
     assert loading is not None
     assert loading.matched == ()
-    assert loading.prefix == ""
+    assert loading.target_prefix == ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,10 +22,14 @@ from rule_subjects import (
 )
 
 from bn_audit import plugins
-from bn_audit.errors import ArtifactError
+from bn_audit.alignment.claims import match_frozen
+from bn_audit.alignment.whole import compare_subjects
+from bn_audit.errors import ArtifactError, UnrelatedError
+from bn_audit.subject.comparison import ValueScope
 from bn_audit.subject.finding import Confidence
+from bn_audit.subject.key_alignment import KeyAlignment, KeyMatch, KeyMismatch
 from bn_audit.subject.norm import InputOrigin, Mode, ModeOrigin, NormKind
-from bn_audit.subject.subject import Facts, FlowMark, Form, Loading, Model, OrphanTensors, OutputFlow
+from bn_audit.subject.subject import Facts, FlowMark, Form, Model, OrphanTensors, OutputFlow, Subject
 from bn_audit.subject.tensor import TensorRef
 
 ODD_NUMBERS = (0.0, -0.0, 1.0, -1.0, 1e-45, 5e-324, 1e-5, 1e300, 2.0**-23, math.nan, math.inf, -math.inf)
@@ -131,13 +136,20 @@ MODELS = tuple(
     for route in ("", "model", "ema")
 )
 LOADINGS = st.builds(
-    Loading,
-    weights=st.just("w.pt"),
-    matched=KEYS,
+    KeyAlignment,
+    reference=st.just("the model"),
+    target=st.just("w.pt"),
+    matched=KEYS.map(lambda keys: tuple(KeyMatch(reference=key, target=key) for key in keys)),
     missing=KEYS,
     unexpected=KEYS,
-    mismatched=KEYS.map(lambda keys: tuple((key, "float16") for key in keys)),
-    prefix=st.sampled_from(["", "module."]),
+    mismatched=KEYS.map(
+        lambda keys: tuple(
+            KeyMismatch(reference=key, target=key, difference="float16", is_shape=not key) for key in keys
+        )
+    ),
+    target_prefix=st.sampled_from(["", "module."]),
+    foreign=KEYS,
+    complete=st.booleans(),
 )
 
 
@@ -169,8 +181,33 @@ def test_odd_subjects_end_in_findings_or_in_a_stated_reason(
         flow_marks=tuple(marks),
         graphs=graphs,
     )
+    judge(audited)
+
+
+def judge(audited: Subject) -> None:
     for rule in plugins.rules():
         try:
             outcome(rule, audited)
         except ArtifactError as error:
             assert str(error)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(
+    reference=st.lists(NORMS, max_size=4),
+    target=st.lists(NORMS, max_size=4),
+    scope=st.sampled_from(ValueScope),
+    routes=st.tuples(st.sampled_from([1, 2, 3]), st.sampled_from([1, 2, 3])),
+    patterns=st.lists(st.sampled_from(["*", "bn", "gone.*", "[", "module.bn"]), max_size=2),
+)
+def test_odd_subjects_compare_or_say_why_not(reference, target, scope, routes, patterns):
+    one = subject(*reference, models=MODELS[: routes[0]])
+    other = subject(*target, models=MODELS[: routes[1]])
+    other = replace(other, frozen=match_frozen(other, patterns))
+    try:
+        comparison = compare_subjects(one, other, scope=scope)
+    except UnrelatedError as error:
+        assert "in common" in str(error)
+        return
+    assert comparison.detached().drift == comparison.drift
+    judge(replace(other, comparison=comparison, facts=other.facts | Facts.REFERENCE))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from rule_subjects import MODULE_FACTS, batch_norm, subject
 
+from bn_audit.subject.key_alignment import KeyAlignment, KeyMatch, KeyMismatch
 from bn_audit.subject.norm import NormLayer
-from bn_audit.subject.subject import Loading, Subject
+from bn_audit.subject.subject import Subject
 
 ROLES = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 LAYER = tuple(f"bn.{role}" for role in ROLES)
@@ -21,13 +22,17 @@ def loaded(
     prefix: str = "",
     norms: tuple[NormLayer, ...] = (batch_norm("bn"),),
 ) -> Subject:
-    loading = Loading(
-        weights="w.pt",
-        matched=tuple(key for key in matched if key not in missing),
+    loading = KeyAlignment(
+        reference="the model",
+        target="w.pt",
+        matched=tuple(KeyMatch(reference=key, target=prefix + key) for key in matched if key not in missing),
         missing=missing,
         unexpected=unexpected,
-        mismatched=mismatched,
-        prefix=prefix,
+        mismatched=tuple(
+            KeyMismatch(reference=key, target=key, difference=text, is_shape="shape" in text)
+            for key, text in mismatched
+        ),
+        target_prefix=prefix,
     )
     return subject(*norms, facts=MODULE_FACTS, loading=loading)
 
