@@ -22,9 +22,9 @@ from bn_audit.judging import apply, fault, follow
 from bn_audit.opening import format_of, opened_target
 from bn_audit.options import Options
 from bn_audit.reference import with_claims, with_reference
-from bn_audit.subject.comparison import ValueScope
 from bn_audit.subject.finding import Intent
 from bn_audit.subject.report import Audit, Failed, Report
+from bn_audit.subject.scope import ValueScope
 from bn_audit.subject.subject import Facts, Subject
 
 Progress = Callable[[int, int, str], None]

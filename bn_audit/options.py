@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bn_audit.subject.comparison import ValueScope
 from bn_audit.subject.finding import Intent, Severity
+from bn_audit.subject.scope import ValueScope
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from bn_audit.errors import UsageError
 from bn_audit.interfaces import Rule
-from bn_audit.subject.comparison import FrozenPattern
 from bn_audit.subject.finding import Finding, Intent, Location, Severity
 from bn_audit.subject.report import Report
 from bn_audit.subject.subject import Facts
+
+if TYPE_CHECKING:
+    from bn_audit.subject.comparison import FrozenPattern
 
 MODE_NOT_RECORDED = "BN111"
 """The finding that says that a mode cannot be known; under ``--strict`` it fails the run."""

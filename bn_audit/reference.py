@@ -8,7 +8,7 @@ from dataclasses import replace
 from bn_audit.containers.target import FileTarget
 from bn_audit.expansion import single
 from bn_audit.opening import format_of, opened_target
-from bn_audit.subject.comparison import ValueScope
+from bn_audit.subject.scope import ValueScope
 from bn_audit.subject.subject import Facts, Subject
 
 

@@ -21,8 +21,8 @@ from bn_audit.subject.comparison import (
     PairedBy,
     ValueComparison,
     ValueMismatch,
-    ValueScope,
 )
+from bn_audit.subject.scope import ValueScope
 from bn_audit.subject.subject import Subject
 
 BY_DEFAULT = "not read by default: compare with --values all"

@@ -75,7 +75,7 @@ def check(
         shared.announce_factories(read)
         from bn_audit import audit
         from bn_audit.options import Options
-        from bn_audit.subject.comparison import ValueScope
+        from bn_audit.subject.scope import ValueScope
 
         options = Options(
             intent=intent,

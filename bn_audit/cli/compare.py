@@ -51,7 +51,7 @@ def compare(
         shared.announce_factories([reference, target])
         from bn_audit import audit
         from bn_audit.options import Options
-        from bn_audit.subject.comparison import ValueScope
+        from bn_audit.subject.scope import ValueScope
 
         options = Options(
             intent=intent,

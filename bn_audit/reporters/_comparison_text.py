@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from bn_audit.reporters._comparison import (
     LONGEST_NAME,
@@ -17,7 +17,6 @@ from bn_audit.reporters._comparison import (
 )
 from bn_audit.reporters._words import plural, size_text
 from bn_audit.styled import Line, clean, line
-from bn_audit.subject.comparison import Comparison
 from bn_audit.subject.drift import Extreme, LayerDrift
 from bn_audit.subject.report import Report
 
@@ -29,58 +28,51 @@ WIDEST_LAYER = 44
 
 COLUMNS = ("mean/sd @ch", "ln var @ch", "weight", "bias")
 WIDTHS = (13, 13, 8, 8)
+LEGEND = (
+    "largest of all channels (@ch): means in standard deviations of the reference, ln of variance ratios; "
+    "weight and bias relative to the layer's largest; = nothing beyond rounding"
+)
 
 
-def reference_line(comparison: Comparison) -> Line:
+def _reference(report: Report) -> Iterator[Line]:
     """Say which artifact the other one is."""
-    parts = [clean(comparison.reference_format)]
-    parts += [size_text(comparison.reference_size_bytes)] if comparison.reference_size_bytes else []
-    return line(("reference: ", "dim"), (clean(comparison.reference), "bold"), f"  {', '.join(parts)}", indent=2)
+    comparison = report.comparison
+    if comparison is not None:
+        parts = [clean(comparison.reference_format)]
+        parts += [size_text(comparison.reference_size_bytes)] if comparison.reference_size_bytes else []
+        yield line(("reference: ", "dim"), (clean(comparison.reference), "bold"), f"  {', '.join(parts)}", indent=2)
 
 
-def alignment_lines(comparison: Comparison) -> Iterator[Line]:
-    """Say how the two sides were aligned."""
-    for label, text in alignment(comparison):
-        yield line((f"{label}: ", "dim"), text, indent=2)
+def _alignment(report: Report) -> Iterator[Line]:
+    """Say what each pattern of frozen layers stands for, and how the two sides were aligned."""
+    for item in report.frozen:
+        count = f"{plural(len(item.layers), 'norm layer')}, {plural(len(item.tensors), 'tensor')}"
+        yield line(("frozen: ", "dim"), f"{clean(item.pattern, LONGEST_NAME)} ({count})", indent=2)
+    if report.comparison is not None:
+        for label, text in alignment(report.comparison):
+            yield line((f"{label}: ", "dim"), text, indent=2)
 
 
-def drift_lines(comparison: Comparison) -> Iterator[Line]:
-    """Draw the table of the layers that moved most."""
-    if not comparison.drift:
-        return
-    yield line(("drift: ", "dim"), drift_summary(comparison), indent=2)
-    moved = [drift for drift in by_effect(comparison) if is_unlike(drift)]
-    shown = moved[:ROWS]
-    if not shown:
-        return
-    width = min(WIDEST_LAYER, max(len(_layer(drift)) for drift in shown))
-    yield line((_row("layer", *COLUMNS, width=width), "dim"), indent=4)
-    for drift in shown:
-        yield line(_drift_row(drift, width), indent=4)
-    if len(moved) > ROWS:
-        yield line((f"and {len(moved) - ROWS} more layers that differ less", "dim"), indent=4)
-    yield line(
-        (
-            "largest of all channels (@ch): means in standard deviations of the reference, ln of variance ratios; "
-            "weight and bias relative to the layer's largest; = nothing beyond rounding",
-            "dim",
-        ),
-        indent=4,
-        hang=0,
-    )
-
-
-def not_compared_lines(report: Report) -> Iterator[Line]:
-    """Say what no statement is made about."""
+def _drift(report: Report) -> Iterator[Line]:
+    """Draw the table of the layers that moved most, and say what no statement is made about."""
+    if report.comparison is not None and report.comparison.drift:
+        yield line(("drift: ", "dim"), drift_summary(report.comparison), indent=2)
+        yield from _drift_table([drift for drift in by_effect(report.comparison) if is_unlike(drift)])
     for what, reason in not_compared(report):
         yield line(("not compared: ", "yellow"), f"{what} ({reason})", indent=2)
 
 
-def frozen_lines(report: Report) -> Iterator[Line]:
-    """Say what each pattern of frozen layers stands for."""
-    for item in report.frozen:
-        count = f"{plural(len(item.layers), 'norm layer')}, {plural(len(item.tensors), 'tensor')}"
-        yield line(("frozen: ", "dim"), f"{clean(item.pattern, LONGEST_NAME)} ({count})", indent=2)
+def _drift_table(drifts: Sequence[LayerDrift]) -> Iterator[Line]:
+    if not drifts:
+        return
+    shown = drifts[:ROWS]
+    width = min(WIDEST_LAYER, max(len(_layer(drift)) for drift in shown))
+    yield line((_row("layer", *COLUMNS, width=width), "dim"), indent=4)
+    for drift in shown:
+        yield line(_drift_row(drift, width), indent=4)
+    if len(drifts) > ROWS:
+        yield line((f"and {len(drifts) - ROWS} more layers that differ less", "dim"), indent=4)
+    yield line((LEGEND, "dim"), indent=4, hang=0)
 
 
 def _drift_row(drift: LayerDrift, width: int) -> str:
@@ -109,3 +101,11 @@ def _size(extreme: Extreme | None) -> str:
 
 def _is_beyond(extreme: Extreme) -> bool:
     return bool(extreme.beyond) or not math.isfinite(extreme.size)
+
+
+PARTS: dict[str, Callable[[Report], Iterator[Line]]] = {
+    "reference": _reference,
+    "alignment": _alignment,
+    "drift": _drift,
+}
+"""The parts by the place that the text report has for them."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from bn_audit.reporters._comparison import inferred_eps, unlike
 from bn_audit.reporters._words import plural
-from bn_audit.subject.comparison import Comparison
 from bn_audit.subject.finding import Severity
 from bn_audit.subject.norm import Mode
 from bn_audit.subject.report import Report
+
+if TYPE_CHECKING:
+    from bn_audit.subject.comparison import Comparison
 
 FAIL = "FAIL"
 NOT_AUDITED = "NOT AUDITED"
@@ -78,6 +80,8 @@ NO_VALUES = "values compared: none"
 
 def compared(comparison: Comparison) -> str:
     """Return what was compared, value by value."""
+    from bn_audit.reporters._comparison import inferred_eps
+
     layers = sum(drift.mean is not None or drift.variance is not None for drift in comparison.drift)
     folds = sum(pair.fold is not None and pair.fold.holds is not None for pair in comparison.pairs)
     tensors = len(comparison.values.compared)
@@ -120,6 +124,8 @@ def _unknown_modes(report: Report) -> Iterator[str]:
 def _uncompared(comparison: Comparison, *, is_silent: bool) -> Iterator[str]:
     """Yield what keeps a comparison from saying that two artifacts match; where findings say it, only what was not
     compared."""
+    from bn_audit.reporters._comparison import unlike  # few runs compare
+
     if compared(comparison) == NO_VALUES:
         yield "no values compared"
     if is_silent:

@@ -13,7 +13,6 @@ from typing import TextIO
 
 from bn_audit.errors import ArtifactError
 from bn_audit.interfaces import Reporter
-from bn_audit.reporters._comparison_json import comparison_document
 from bn_audit.reporters._json_values import Json, place, plain
 from bn_audit.subject.finding import Finding, Severity
 from bn_audit.subject.norm import NormLayer
@@ -66,12 +65,20 @@ def _report(report: Report) -> dict[str, Json]:
         "flow_seconds": plain(report.flow_seconds),
         "sweep": None,
         "reference": None if report.comparison is None else report.comparison.reference,
-        "compare": None if report.comparison is None else comparison_document(report.comparison),
+        "compare": _comparison(report),
         "frozen": [
             {"pattern": item.pattern, "layers": [place(layer) for layer in item.layers], "tensors": list(item.tensors)}
             for item in report.frozen
         ],
     }
+
+
+def _comparison(report: Report) -> dict[str, Json] | None:
+    if report.comparison is None:
+        return None
+    from bn_audit.reporters._comparison_json import comparison_document  # few runs compare
+
+    return comparison_document(report.comparison)
 
 
 def _output_flow(flow: OutputFlow) -> dict[str, Json]:

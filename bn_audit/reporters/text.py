@@ -7,13 +7,6 @@ from collections.abc import Iterator, Sequence
 from typing import TextIO
 
 from bn_audit.interfaces import Reporter
-from bn_audit.reporters._comparison_text import (
-    alignment_lines,
-    drift_lines,
-    frozen_lines,
-    not_compared_lines,
-    reference_line,
-)
 from bn_audit.reporters._fold import fold_line
 from bn_audit.reporters._verdict import CLEAN, MATCH, NOTHING_TO_JUDGE, WORDS, verdict
 from bn_audit.reporters._words import MODE_WORDS, plural, size_text
@@ -85,24 +78,19 @@ def _short_line(report: Report, fail_on: Severity) -> Line | None:
 
 def _report_lines(report: Report, fail_on: Severity) -> Iterator[Line]:
     yield _header(report)
-    if report.comparison is not None:
-        yield reference_line(report.comparison)
+    yield from _comparison_lines(report, "reference")
     yield from _model_lines(report.models)
     if report.format is not None:
         yield line(("norm layers: ", "dim"), _norm_counts(report.norms), indent=2)
     yield from _flow_lines(report)
-    yield from frozen_lines(report)
-    if report.comparison is not None:
-        yield from alignment_lines(report.comparison)
+    yield from _comparison_lines(report, "alignment")
     named = len(report.models) > 1
     for finding in sorted(report.findings, key=lambda finding: -finding.severity.rank):
         yield line()
         yield from _finding_lines(finding, named)
     if report.findings:
         yield line()
-    if report.comparison is not None:
-        yield from drift_lines(report.comparison)
-    yield from not_compared_lines(report)
+    yield from _comparison_lines(report, "drift")
     for codes, reason in _skipped(report):
         yield line(("not checked: ", "yellow"), f"{', '.join(codes)} ({clean(reason)})", indent=2)
     for reason in report.unread[:MANY]:
@@ -113,6 +101,13 @@ def _report_lines(report: Report, fail_on: Severity) -> Iterator[Line]:
         yield from _failure_lines(failure)
     result = verdict(report, fail_on)
     yield line(("verdict: ", "dim"), (result.word, result.style), str(result)[len(result.word) :], indent=2)
+
+
+def _comparison_lines(report: Report, part: str) -> Iterator[Line]:
+    if report.comparison is not None or report.frozen:
+        from bn_audit.reporters._comparison_text import PARTS  # few runs compare
+
+        yield from PARTS[part](report)
 
 
 def _flow_lines(report: Report) -> Iterator[Line]:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from bn_audit.rules._figures import LISTED, figure, readable
-from bn_audit.subject.comparison import Comparison
-from bn_audit.subject.drift import Extreme, LayerDrift
 from bn_audit.subject.finding import EvidenceValue, Location
 from bn_audit.subject.subject import Subject
+
+if TYPE_CHECKING:
+    from bn_audit.subject.comparison import Comparison
+    from bn_audit.subject.drift import Extreme, LayerDrift
+
+CONSTANTS = "CONSTANTS"
+"""Where TorchScript keeps the tensors of a frozen module, which have lost their paths."""
 
 
 def stands_beside_reference(subject: Subject) -> bool:
@@ -44,6 +50,12 @@ def weights_compared(comparison: Comparison, route: str) -> bool:
 def claimed_frozen(subject: Subject) -> frozenset[Location]:
     """Return the batch norms that any pattern of the freeze policy matches."""
     return frozenset(location for pattern in subject.frozen for location in pattern.layers)
+
+
+def tensor_location(name: str, *, model: str = "") -> Location:
+    """Return where a finding about a tensor points: TorchScript's constants belong to no layer."""
+    path, _, tensor = name.rpartition(".")
+    return Location(model=model, tensor=name) if path == CONSTANTS else Location(model=model, path=path, tensor=tensor)
 
 
 def largest(drifts: Sequence[LayerDrift], *, roles: Sequence[str]) -> tuple[LayerDrift, str, Extreme] | None:

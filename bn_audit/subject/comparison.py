@@ -9,14 +9,7 @@ from bn_audit.subject.drift import LayerDrift
 from bn_audit.subject.finding import Location
 from bn_audit.subject.key_alignment import KeyAlignment
 from bn_audit.subject.norm import NormLayer
-
-
-class ValueScope(Enum):
-    """Which tensors a comparison reads."""
-
-    BATCH_NORM = "bn"
-    """The tensors of norm layers, and what folds and frozen layers need."""
-    ALL = "all"
+from bn_audit.subject.scope import ValueScope
 
 
 class PairedBy(Enum):

@@ -36,6 +36,11 @@ class Change:
     target: float | None
 
     @property
+    def tolerance(self) -> float:
+        """What counts as the same, relative to the reference's value."""
+        return SETTING_TOLERANCE
+
+    @property
     def differs(self) -> bool:
         """True where both sides record it and they differ by more than a cast to float32 explains."""
         if self.reference is None or self.target is None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from bn_audit.errors import FindingsError
-from bn_audit.subject.comparison import Comparison, FrozenPattern
 from bn_audit.subject.finding import Finding, Intent, Severity
 from bn_audit.subject.norm import NormLayer
 from bn_audit.subject.subject import Model, OutputFlow
+
+if TYPE_CHECKING:
+    from bn_audit.subject.comparison import Comparison, FrozenPattern
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, Flag, auto
+from typing import TYPE_CHECKING
 
-from bn_audit.subject.comparison import Comparison, FrozenPattern
 from bn_audit.subject.finding import Location
 from bn_audit.subject.graph import Graph
-from bn_audit.subject.key_alignment import KeyAlignment
 from bn_audit.subject.norm import Mode, NormKind, NormLayer
 from bn_audit.subject.tensor import TensorRef
-from bn_audit.subject.weighted import WeightedLayer
+
+if TYPE_CHECKING:
+    from bn_audit.subject.comparison import Comparison, FrozenPattern
+    from bn_audit.subject.key_alignment import KeyAlignment
+    from bn_audit.subject.weighted import WeightedLayer
 
 
 class Facts(Flag):

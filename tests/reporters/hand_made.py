@@ -12,13 +12,13 @@ from bn_audit.subject.comparison import (
     PairedBy,
     ValueComparison,
     ValueMismatch,
-    ValueScope,
 )
 from bn_audit.subject.drift import Change, Extreme, LayerDrift
 from bn_audit.subject.finding import Confidence, Finding, Intent, Location, Severity
 from bn_audit.subject.key_alignment import KeyAlignment, KeyMatch, KeyMismatch
 from bn_audit.subject.norm import Mode, ModeOrigin, NormKind, NormLayer
 from bn_audit.subject.report import Audit, Failed, Report, Skipped
+from bn_audit.subject.scope import ValueScope
 from bn_audit.subject.subject import Form, Model, OutputFlow
 from bn_audit.subject.tensor import TensorRef
 

@@ -6,12 +6,13 @@ import pytest
 from hand_made import HOSTILE, audit, comparison, drift, finding, norm, pair, report
 
 from bn_audit.reporters.text import REPORTER
-from bn_audit.subject.comparison import NotCompared, ValueComparison, ValueScope
+from bn_audit.subject.comparison import NotCompared, ValueComparison
 from bn_audit.subject.drift import Change
 from bn_audit.subject.finding import Location, Severity
 from bn_audit.subject.key_alignment import KeyAlignment
 from bn_audit.subject.norm import Mode
 from bn_audit.subject.report import Failed, Skipped
+from bn_audit.subject.scope import ValueScope
 
 STYLE = re.compile(r"\x1b\[[0-9;]*m")
 

@@ -25,10 +25,10 @@ from bn_audit import plugins
 from bn_audit.alignment.claims import match_frozen
 from bn_audit.alignment.whole import compare_subjects
 from bn_audit.errors import ArtifactError, UnrelatedError
-from bn_audit.subject.comparison import ValueScope
 from bn_audit.subject.finding import Confidence
 from bn_audit.subject.key_alignment import KeyAlignment, KeyMatch, KeyMismatch
 from bn_audit.subject.norm import InputOrigin, Mode, ModeOrigin, NormKind
+from bn_audit.subject.scope import ValueScope
 from bn_audit.subject.subject import Facts, FlowMark, Form, Model, OrphanTensors, OutputFlow, Subject
 from bn_audit.subject.tensor import TensorRef
 

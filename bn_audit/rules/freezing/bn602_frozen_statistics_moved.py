@@ -24,10 +24,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bn_audit.interfaces import Rule
-from bn_audit.rules._drift import claimed_frozen, described, drifts_of, evidence_of, largest
+from bn_audit.rules._drift import claimed_frozen, described, drifts_of, evidence_of, largest, tensor_location
 from bn_audit.rules._figures import readable
-from bn_audit.rules._layers import counted, several
-from bn_audit.subject.finding import Finding, Location, Severity
+from bn_audit.rules._layers import several
+from bn_audit.subject.finding import Finding, Severity
 from bn_audit.subject.subject import Facts, Subject
 
 
@@ -46,9 +46,8 @@ def check(subject: Subject) -> Iterator[Finding]:
     moved = [drift for drift in frozen if drift.statistics_moved or drift.affine_moved]
     most = largest(moved, roles=("mean", "variance", "weight", "bias"))
     if most is not None:
-        noun = "batch-norm layer claimed frozen"
         yield RULE.finding(
-            f"{counted(len(moved), len(frozen), ('moved', 'moved'), noun=noun).replace('frozens', 'frozen')} since "
+            f"{len(moved)} of {several(len(frozen), 'batch-norm layer')} claimed frozen moved since "
             f"{comparison.reference} ({described(*most)})",
             locations=tuple(drift.location for drift in moved),
             evidence=evidence_of(moved),
@@ -61,14 +60,9 @@ def check(subject: Subject) -> Iterator[Finding]:
             f"{several(len(tensors), 'tensor')} claimed frozen moved since {comparison.reference} ({worst.target}: by "
             f"{readable(worst.size)} of its largest element in channel {worst.channel}; tolerance "
             f"{readable(worst.tolerance)})",
-            locations=tuple(_location(item.target) for item in tensors),
+            locations=tuple(tensor_location(item.target) for item in tensors),
             evidence={"tensors": len(tensors), "first": [item.target for item in tensors[:10]]},
         )
-
-
-def _location(name: str) -> Location:
-    path, _, tensor = name.rpartition(".")
-    return Location(path=path, tensor=tensor)
 
 
 RULE = Rule(

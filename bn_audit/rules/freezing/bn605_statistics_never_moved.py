@@ -23,14 +23,18 @@ Sources: torch.nn.BatchNorm2d; mmdetection norm_eval; Lightning issue 14866.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from bn_audit.interfaces import Rule
 from bn_audit.rules._drift import by_model, claimed_frozen, drifts_of, stands_beside_reference
 from bn_audit.rules._layers import counted
-from bn_audit.subject.comparison import Comparison, ValueScope
-from bn_audit.subject.drift import LayerDrift
 from bn_audit.subject.finding import EvidenceValue, Finding, Severity
+from bn_audit.subject.scope import ValueScope
 from bn_audit.subject.subject import Facts, Subject
+
+if TYPE_CHECKING:
+    from bn_audit.subject.comparison import Comparison
+    from bn_audit.subject.drift import LayerDrift
 
 
 def check(subject: Subject) -> Iterator[Finding]:

@@ -25,14 +25,17 @@ Sources: torch.nn.utils.fusion.fuse_conv_bn_weights; onnxscript rewriter, _fuse_
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from bn_audit.interfaces import Rule
 from bn_audit.rules._drift import stands_beside_reference
 from bn_audit.rules._figures import LISTED, figure, readable
 from bn_audit.rules._layers import several
-from bn_audit.subject.comparison import Comparison, FoldCheck, LayerPair
 from bn_audit.subject.finding import EvidenceValue, Finding, Severity
 from bn_audit.subject.subject import Facts, Subject
+
+if TYPE_CHECKING:
+    from bn_audit.subject.comparison import Comparison, FoldCheck, LayerPair
 
 
 def check(subject: Subject) -> Iterator[Finding]:

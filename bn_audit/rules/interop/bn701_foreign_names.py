@@ -20,13 +20,16 @@ Sources: tf.keras.layers.BatchNormalization; burn nn/norm/batch.rs; caffe2 spati
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from bn_audit.interfaces import Rule
 from bn_audit.rules._figures import LISTED
 from bn_audit.rules._layers import several
 from bn_audit.subject.finding import Finding, Location, Severity
-from bn_audit.subject.key_alignment import KeyAlignment
 from bn_audit.subject.subject import Subject
+
+if TYPE_CHECKING:
+    from bn_audit.subject.key_alignment import KeyAlignment
 
 
 def concerns(subject: Subject) -> bool:

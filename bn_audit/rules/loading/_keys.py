@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from bn_audit.subject.comparison import Comparison, PairedBy
 from bn_audit.subject.finding import Location
-from bn_audit.subject.key_alignment import KeyAlignment
 from bn_audit.subject.subject import Subject
+
+if TYPE_CHECKING:
+    from bn_audit.rules._drift import tensor_location
+from bn_audit.subject.comparison import Comparison
+    from bn_audit.subject.key_alignment import KeyAlignment
 
 COUNTER = "num_batches_tracked"
 STATISTICS = ("running_mean", "running_var")
-CONSTANTS = "CONSTANTS"
-"""Where TorchScript keeps the tensors of a frozen module, which have lost their paths."""
 THE_MODEL = "the model"
 """What a factory or live module is called beside its weights; see `KeyAlignment.reference`."""
 
@@ -36,7 +38,7 @@ def fits_of(subject: Subject) -> Iterator[KeyAlignment]:
 
 
 def _without_folds(alignment: KeyAlignment, comparison: Comparison) -> KeyAlignment:
-    folds = [pair for pair in comparison.pairs if pair.paired_by is PairedBy.FOLD]
+    folds = [pair for pair in comparison.pairs if pair.fold is not None]
     if not folds:
         return alignment
     missing: set[str] = set()
@@ -66,11 +68,7 @@ def of_reference(alignment: KeyAlignment) -> str:
 
 def location(alignment: KeyAlignment, key: str) -> Location:
     """Return where a finding about a key points."""
-    path, _, tensor = key.rpartition(".")
-    if path == CONSTANTS:
-        path, tensor = "", key
-    model = "" if alignment.reference == THE_MODEL else alignment.target_route
-    return Location(model=model, path=path, tensor=tensor)
+    return tensor_location(key, model="" if alignment.reference == THE_MODEL else alignment.target_route)
 
 
 def is_statistic(key: str) -> bool:

@@ -19,12 +19,15 @@ Sources: torch/nn/modules/batchnorm.py, _load_from_state_dict (version 2); pytor
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from bn_audit.interfaces import Rule
 from bn_audit.rules.loading._keys import fits_of, has_keys_to_fit, location, lone_counters
 from bn_audit.subject.finding import Finding, Severity
-from bn_audit.subject.key_alignment import KeyAlignment
 from bn_audit.subject.subject import Subject
+
+if TYPE_CHECKING:
+    from bn_audit.subject.key_alignment import KeyAlignment
 
 
 def check(subject: Subject) -> Iterator[Finding]:

@@ -20,12 +20,15 @@ Sources: torch.nn.Module.load_state_dict; pytorch/pytorch issue 141256.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from bn_audit.interfaces import Rule
 from bn_audit.rules.loading._keys import fits_of, has_keys_to_fit, is_clean, of_reference
 from bn_audit.subject.finding import Finding, Severity
-from bn_audit.subject.key_alignment import KeyAlignment
 from bn_audit.subject.subject import Subject
+
+if TYPE_CHECKING:
+    from bn_audit.subject.key_alignment import KeyAlignment
 
 LOW_SHARE = 0.5
 """Share of the model's keys below which most of the model keeps its initial values.

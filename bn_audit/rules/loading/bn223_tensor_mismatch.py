@@ -17,14 +17,17 @@ Sources: torch.nn.Module.load_state_dict.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from bn_audit.interfaces import Rule
 from bn_audit.rules._figures import LISTED
 from bn_audit.rules._layers import several
 from bn_audit.rules.loading._keys import fits_of, has_keys_to_fit, is_statistic, location, of_reference
 from bn_audit.subject.finding import EvidenceValue, Finding, Severity
-from bn_audit.subject.key_alignment import KeyAlignment, KeyMismatch
 from bn_audit.subject.subject import Subject
+
+if TYPE_CHECKING:
+    from bn_audit.subject.key_alignment import KeyAlignment, KeyMismatch
 
 
 def check(subject: Subject) -> Iterator[Finding]:

@@ -23,6 +23,7 @@ Sources: torch.testing.assert_close; IEEE 754-2019, rounding of binary16 and bin
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from bn_audit.interfaces import Rule
 from bn_audit.rules._drift import (
@@ -32,12 +33,15 @@ from bn_audit.rules._drift import (
     evidence_of,
     largest,
     stands_beside_reference,
+    tensor_location,
 )
 from bn_audit.rules._figures import LISTED, figure, readable
 from bn_audit.rules._layers import counted, several
-from bn_audit.subject.comparison import Comparison, ValueMismatch
-from bn_audit.subject.finding import EvidenceValue, Finding, Location, Severity
+from bn_audit.subject.finding import EvidenceValue, Finding, Severity
 from bn_audit.subject.subject import Facts, Subject
+
+if TYPE_CHECKING:
+    from bn_audit.subject.comparison import Comparison, ValueMismatch
 
 
 def check(subject: Subject) -> Iterator[Finding]:
@@ -67,14 +71,9 @@ def _of_tensors(comparison: Comparison) -> Finding:
         f"{'differs' if len(found) == 1 else 'differ'} in value from {comparison.reference} ({most.target}: by "
         f"{readable(most.size)} of its largest element in channel {most.channel}, {readable(most.reference_value)} to "
         f"{readable(most.target_value)}; tolerance {readable(most.tolerance)})",
-        locations=tuple(_location(item) for item in found),
+        locations=tuple(tensor_location(item.target) for item in found),
         evidence={"tensors": len(found), "largest": [_figures(item) for item in _ordered(found)]},
     )
-
-
-def _location(item: ValueMismatch) -> Location:
-    path, _, tensor = item.target.rpartition(".")
-    return Location(path=path, tensor=tensor)
 
 
 def _ordered(found: tuple[ValueMismatch, ...]) -> list[ValueMismatch]:

@@ -23,12 +23,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from bn_audit.interfaces import Rule
 from bn_audit.rules._layers import several
-from bn_audit.subject.comparison import Comparison
 from bn_audit.subject.finding import Confidence, Finding, Location, Severity
 from bn_audit.subject.subject import Model, OrphanTensors, Subject
+
+if TYPE_CHECKING:
+    from bn_audit.subject.comparison import Comparison
 
 OTHER_NORMALISER = re.compile(r"norm|ln|gn|rms|scale|affine", re.IGNORECASE)
 """Names that a layer norm, group norm or channel scale may have; a batch norm so named cannot be told from these."""

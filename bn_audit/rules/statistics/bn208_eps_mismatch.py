@@ -33,7 +33,6 @@ from bn_audit.rules._drift import by_model, drifts_of
 from bn_audit.rules._figures import distinct, readable
 from bn_audit.rules._layers import batch_norm_counts, counted
 from bn_audit.rules._values import SMALLEST_NORMAL, LayerValues, values_of
-from bn_audit.subject.drift import SETTING_TOLERANCE
 from bn_audit.subject.finding import Confidence, Finding, Severity
 from bn_audit.subject.norm import NormLayer
 from bn_audit.subject.subject import Facts, Subject
@@ -70,7 +69,7 @@ def _differing(subject: Subject) -> Iterator[Finding]:
             yield RULE.finding(
                 f"{counted(len(found), len(drifts), ('has', 'have'), route=route)} another eps than "
                 f"{subject.comparison.reference} ({first.location.path or '(root)'}: {first.eps.target!r}, the "
-                f"reference has {first.eps.reference!r}; tolerance {SETTING_TOLERANCE:g})",
+                f"reference has {first.eps.reference!r}; tolerance {first.eps.tolerance:g})",
                 locations=tuple(drift.location for drift in found),
                 evidence={"layers": len(found), "eps": first.eps.target, "reference_eps": first.eps.reference},
                 severity=Severity.ERROR,

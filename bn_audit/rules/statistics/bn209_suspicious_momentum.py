@@ -29,7 +29,6 @@ from bn_audit.rules._drift import drifts_of
 from bn_audit.rules._figures import LISTED, distinct, figure
 from bn_audit.rules._layers import ONNX_ORIGINS, batch_norm_counts, by_model, counted, stores_no_statistics
 from bn_audit.rules._values import values_of
-from bn_audit.subject.drift import SETTING_TOLERANCE
 from bn_audit.subject.finding import Confidence, Finding, Severity
 from bn_audit.subject.norm import Mode, ModeOrigin, NormLayer
 from bn_audit.subject.subject import Facts, Subject
@@ -84,7 +83,7 @@ def _differing(subject: Subject) -> Iterator[Finding]:
             yield RULE.finding(
                 f"{counted(len(found), len(drifts), ('has', 'have'), route=route)} another momentum than "
                 f"{subject.comparison.reference} ({first.location.path or '(root)'}: {first.momentum.target!r}, the "
-                f"reference has {first.momentum.reference!r}; tolerance {SETTING_TOLERANCE:g})",
+                f"reference has {first.momentum.reference!r}; tolerance {first.momentum.tolerance:g})",
                 locations=tuple(drift.location for drift in found),
                 evidence={
                     "layers": len(found),
