@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from bn_audit.rules._drift import tensor_location
 from bn_audit.subject.finding import Location
 from bn_audit.subject.subject import Subject
 
 if TYPE_CHECKING:
-    from bn_audit.rules._drift import tensor_location
-from bn_audit.subject.comparison import Comparison
+    from bn_audit.subject.comparison import Comparison
     from bn_audit.subject.key_alignment import KeyAlignment
 
 COUNTER = "num_batches_tracked"
