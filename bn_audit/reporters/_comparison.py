@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from bn_audit.reporters._fold import fold_line
 from bn_audit.reporters._words import plural
 from bn_audit.styled import clean
-from bn_audit.subject.comparison import Comparison, FoldCheck, LayerPair, PairedBy
+from bn_audit.subject.comparison import Comparison, FoldCheck, LayerPair, NotCompared, PairedBy
 from bn_audit.subject.drift import Change, LayerDrift
 from bn_audit.subject.key_alignment import KeyAlignment
 from bn_audit.subject.report import Report
@@ -73,16 +73,16 @@ def change_text(change: Change) -> str:
 
 
 def drift_summary(comparison: Comparison) -> str:
-    """Return how many of the layers differ."""
+    """Return how many of the layers whose values could be had differ."""
     moved = sum(map(is_unlike, comparison.drift))
     unread = sum(drift.mean is None and drift.variance is None for drift in comparison.drift)
-    among = plural(len(comparison.drift), "layer")
-    text = (
-        f"{moved} of {among} {'differs' if moved == 1 else 'differ'}"
-        if moved
-        else f"nothing beyond rounding in {among}"
-    )
-    return f"{text}, {unread} without values to compare" if unread else text
+    compared = len(comparison.drift) - unread
+    if moved:
+        text = f"{moved} of {plural(len(comparison.drift), 'layer')} {'differs' if moved == 1 else 'differ'}"
+    else:
+        text = f"nothing beyond rounding in {plural(compared, 'layer')}" if compared else ""
+    absent = f"{plural(unread, 'layer')} without values to compare" if unread else ""
+    return ", ".join(filter(None, (text, absent)))
 
 
 def unlike(comparison: Comparison) -> Iterator[str]:
@@ -110,11 +110,17 @@ def not_compared(report: Report) -> list[tuple[str, str]]:
         return []
     by_reason: dict[str, list[str]] = {}
     for item in report.comparison.values.not_compared:
-        by_reason.setdefault(clean(item.reason), []).append(clean(item.what, LONGEST_NAME))
+        by_reason.setdefault(clean(_reason(item)), []).append(clean(item.what, LONGEST_NAME))
     return [
         (fold_line(names) if len(names) == 1 else f"{len(names)} parts: {fold_line(names)}", reason)
         for reason, names in by_reason.items()
     ]
+
+
+def _reason(item: NotCompared) -> str:
+    """Return the reason without the tensor's own name before it, so that equal reasons are told once."""
+    name, colon, rest = item.reason.partition(": ")
+    return rest if colon and name.startswith(item.what.rpartition(" ")[2]) else item.reason
 
 
 def figure(value: float) -> str:

@@ -7,7 +7,7 @@ from hand_made import HOSTILE, audit, comparison, drift, finding, norm, pair, re
 
 from bn_audit.reporters.text import REPORTER
 from bn_audit.subject.comparison import NotCompared, ValueComparison
-from bn_audit.subject.drift import Change
+from bn_audit.subject.drift import Change, LayerDrift
 from bn_audit.subject.finding import Location, Severity
 from bn_audit.subject.key_alignment import KeyAlignment
 from bn_audit.subject.norm import Mode
@@ -203,6 +203,20 @@ def test_the_table_shows_the_layers_that_moved_most():
     moved = comparison(drift=tuple(drift(f"l{number}", mean=number) for number in range(40)))
     assert table(audit(report(comparison=moved)))[:12] == [f"l{number}" for number in range(39, 27, -1)]
     assert "and 27 more layers that differ less" in text(audit(report(comparison=moved)))
+
+
+def test_equal_reasons_are_told_once_without_the_names_that_differ():
+    gaps = tuple(
+        NotCompared(what=f"norm layer l{n}.bn", reason=f"l{n}.bn.weight: the meta device has no values")
+        for n in range(5)
+    )
+    absent = comparison(
+        drift=tuple(LayerDrift(reference="a", location=Location(path="a"), num_features=1) for _ in gaps),
+        values=ValueComparison(scope=ValueScope.ALL, not_compared=gaps),
+    )
+    output = text(audit(report(comparison=absent)))
+    assert "not compared: 5 parts: norm layer l{0-4}.bn (the meta device has no values)" in output
+    assert "drift: 5 layers without values to compare" in output
 
 
 def test_a_table_of_nothing_is_a_sentence():

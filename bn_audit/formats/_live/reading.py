@@ -150,7 +150,9 @@ def _held(tensor: torch.Tensor, name: str) -> HeldTensor:
 def _bytes_of(tensor: torch.Tensor, name: str) -> bytes:
     import torch
 
-    if tensor.is_meta or tensor.layout is not torch.strided or tensor.is_quantized:
+    if tensor.is_meta:
+        raise TensorUnavailableError(f"{name}: a tensor on the meta device has no values")
+    if tensor.layout is not torch.strided or tensor.is_quantized:
         raise TensorUnavailableError(
             f"{name}: a tensor on {tensor.device} of layout {tensor.layout} has no plain values"
         )
