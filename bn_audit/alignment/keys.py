@@ -49,13 +49,19 @@ class Prefixes:
 
 
 def best_prefixes(reference: Side, target: Side, rules: Rules = ()) -> tuple[Prefixes, int]:
-    """Return the prefixes with which most names match, the shortest of equally good ones, and how many match."""
-    expected = [mapped(reference.canonical(name), rules) for name in reference.tensors]
-    stored = [target.canonical(name) for name in target.tensors]
+    """Return the prefixes with which most names match, the shortest of equally good ones, and how many match.
+
+    Names match where they are equal and belong to equal shapes: stripped far enough, all networks have a ``weight``.
+    """
+    expected = {mapped(reference.canonical(name), rules): spec.shape for name, spec in reference.tensors.items()}
+    stored = {target.canonical(name): spec.shape for name, spec in target.tensors.items()}
     best, count = Prefixes(), -1
-    cuts = [(cut, {name.removeprefix(cut) for name in expected}) for cut in prefixes_of(expected)]
-    for target_cut in prefixes_of(stored):
-        names = {name.removeprefix(target_cut) for name in stored}
+    cuts = [
+        (cut, {(name.removeprefix(cut), shape) for name, shape in expected.items()})
+        for cut in prefixes_of(tuple(expected))
+    ]
+    for target_cut in prefixes_of(tuple(stored)):
+        names = {(name.removeprefix(target_cut), shape) for name, shape in stored.items()}
         for reference_cut, wanted in cuts:
             matching = len(wanted & names)
             length = len(reference_cut) + len(target_cut)

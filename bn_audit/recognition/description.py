@@ -41,6 +41,13 @@ class ModuleDescription:
     buffers: Mapping[str, HeldTensor | None]
 
     @property
+    def unsaved_buffers(self) -> frozenset[str]:
+        """Names of the buffers that a state dict leaves out."""
+        value = self.attributes.get("_non_persistent_buffers_set")
+        names = value if isinstance(value, set | frozenset) else ()
+        return frozenset(name for name in names if isinstance(name, str))
+
+    @property
     def class_name(self) -> str:
         """The class name without its module."""
         return self.type_name.rpartition(".")[2]

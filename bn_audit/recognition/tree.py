@@ -57,6 +57,7 @@ class _Tree:
     access: ModuleAccess
     nodes: list[ModuleNode] = field(default_factory=list)
     tensors: list[TensorRef] = field(default_factory=list)
+    own_tensors: dict[str, list[TensorRef]] = field(default_factory=dict)
     gradients: list[bool] = field(default_factory=list)
     norms: dict[int, NormLayer] = field(default_factory=dict)
     seen: set[int] = field(default_factory=set)
@@ -116,11 +117,19 @@ def read_tree(
         type_name=root_node.type_name,
         mode=mode_of(root_node.training),
         modules=tuple(tree.nodes),
-        tensors=tuple(tree.tensors),
+        tensors=(*tree.tensors, *_under_other_names(tree)),
         averaged=is_averaged(route, root_node.type_name),
         takes_gradients=any(tree.gradients) if tree.gradients else None,
     )
     return model, tuple(_with_aliases(norm, tree.repeats) for norm in tree.norms.values())
+
+
+def _under_other_names(tree: _Tree) -> Iterator[TensorRef]:
+    """Yield the tensors of modules that are registered again, under their further names, as a state dict has them."""
+    for path, refs in tree.own_tensors.items() if tree.repeats else ():
+        for alias in aliases_of(path, tree.repeats):
+            for ref in refs:
+                yield replace(ref, name=join(alias, ref.name[len(path) :].lstrip(".")))
 
 
 def _with_aliases(norm: NormLayer, repeats: Mapping[str, list[str]]) -> NormLayer:
@@ -181,7 +190,11 @@ def _visit(tree: _Tree, module: object, path: str, preceding: str | None, *, is_
     held = [
         tensor for tensor in (*description.parameters.values(), *description.buffers.values()) if tensor is not None
     ]
-    tree.tensors.extend(tensor.ref for tensor in held if not tensor.uninitialised)
+    unsaved = {join(path, name) for name in description.unsaved_buffers}
+    own = [tensor.ref for tensor in held if not tensor.uninitialised and tensor.ref.name not in unsaved]
+    tree.tensors.extend(own)
+    if own and is_registered:
+        tree.own_tensors[path] = own
     tree.gradients.extend(
         tensor.requires_grad
         for tensor in description.parameters.values()

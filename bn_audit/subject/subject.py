@@ -84,7 +84,8 @@ class Model:
         type_name: Qualified class name of its root; None where the artifact does not say.
         mode: The root's own flag; it proves nothing about the layers below.
         modules: The module tree, parents before children; empty for a state dict.
-        tensors: Every parameter and buffer by name, headers only.
+        tensors: Every parameter and buffer by name, headers only, as a state dict of the model has them: without
+            buffers that are not saved, and under each name of a module that is registered more than once.
         averaged: True where the artifact marks the model as an average of another (EMA, SWA, teacher).
         takes_gradients: Whether any parameter of the model has ``requires_grad``; None where not recorded.
     """
