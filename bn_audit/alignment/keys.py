@@ -57,11 +57,11 @@ def best_prefixes(reference: Side, target: Side, rules: Rules = ()) -> tuple[Pre
     stored = {target.canonical(name): spec.shape for name, spec in target.tensors.items()}
     best, count = Prefixes(), -1
     cuts = [
-        (cut, {(name.removeprefix(cut), shape) for name, shape in expected.items()})
+        (cut, {(name[len(cut) :], shape) for name, shape in expected.items() if name.startswith(cut)})
         for cut in prefixes_of(tuple(expected))
     ]
     for target_cut in prefixes_of(tuple(stored)):
-        names = {(name.removeprefix(target_cut), shape) for name, shape in stored.items()}
+        names = {(name[len(target_cut) :], shape) for name, shape in stored.items() if name.startswith(target_cut)}
         for reference_cut, wanted in cuts:
             matching = len(wanted & names)
             length = len(reference_cut) + len(target_cut)

@@ -6,13 +6,20 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bn_audit.alignment.norm_values import NormValues, distance
+import numpy as np
+
+from bn_audit.alignment.arrays import Array, floor, rounding
+from bn_audit.alignment.norm_values import NormValues, distance, dtypes_of
 from bn_audit.subject.comparison import PairedBy
 from bn_audit.subject.norm import NormLayer
 
 MAX_CANDIDATES = 4096
 """Cap on the layers of either side that are compared with each other by contents, for their number is squared."""
 
+
+PROBES = 3
+_SLACK = 1.001
+"""Keeps rounding of the bound itself from leaving an equal layer out."""
 
 LIKE = 0.5
 """Distance up to which two layers without names are the same one of two epochs; chance leaves more than 1."""
@@ -57,14 +64,51 @@ def pair_by_contents(
 ) -> list[NormPair]:
     """Return the layers whose tensors are equal; of several equal ones the first of each side."""
     pairs = []
-    free = list(target[:MAX_CANDIDATES])
+    candidates = target[:MAX_CANDIDATES]
+    probes = _Probes([values(norm) for norm in candidates])
+    taken: set[int] = set()
     for norm in reference[:MAX_CANDIDATES]:
-        for other in free:
-            if _may_be(norm, other) and distance(values(norm), values(other)) == 0.0:
+        for index in probes.like(values(norm)):
+            other = candidates[index]
+            if index not in taken and _may_be(norm, other) and distance(values(norm), values(other)) == 0.0:
                 pairs.append(NormPair(reference=norm, target=other, paired_by=PairedBy.CONTENTS))
-                free.remove(other)
+                taken.add(index)
                 break
     return pairs
+
+
+class _Probes:
+    """A few elements of each layer, compared with another layer's all at once: most layers differ in these already.
+
+    Without them a comparison of two networks of a thousand layers with nothing in common takes minutes.
+    """
+
+    def __init__(self, layers: Sequence[NormValues]) -> None:
+        self._variances = np.array([_probe(layer.variance) for layer in layers]).reshape(-1, PROBES)
+        self._weights = np.array([_probe(layer.weight) for layer in layers]).reshape(-1, PROBES)
+        self._dtypes = {dtype for layer in layers for dtype in dtypes_of(layer.norm.running_var)}
+
+    def like(self, layer: NormValues) -> list[int]:
+        """Return the indices of the layers that `distance` may find equal to this one; never leaves one out."""
+        if layer.variance is None or not self._dtypes:
+            return []
+        dtypes = (*dtypes_of(layer.norm.running_var), *self._dtypes)
+        tolerance = rounding(*dtypes)
+        variance, weight = _probe(layer.variance), _probe(layer.weight)
+        largest = 0.0 if layer.weight is None else float(np.max(np.abs(layer.weight), initial=0.0))
+        with np.errstate(all="ignore"):
+            apart = np.abs(self._variances - variance)
+            room = tolerance * (np.abs(self._variances) + np.abs(variance) + floor(*dtypes))
+            unlike = np.any(apart > room * _SLACK, axis=1)
+            unlike |= np.any(np.abs(self._weights - weight) > tolerance * (largest + 1e-12) * _SLACK, axis=1)
+        return [int(index) for index in np.flatnonzero(~unlike)]
+
+
+def _probe(values: Array | None) -> Array:
+    """Return the first, middle and last element; NaN, which is apart from nothing, where there are none."""
+    if values is None or not values.size:
+        return np.full(PROBES, np.nan)
+    return values[[0, values.size // 2, -1]]
 
 
 def pair_by_likeness(
