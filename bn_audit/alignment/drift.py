@@ -65,7 +65,8 @@ def _mean_shift(
         return None
     dtypes = dtypes_of(one.running_mean, other.running_mean)
     a, b = means
-    spread = np.sqrt(np.abs(variances[0])) if variances is not None else np.ones_like(a)
+    fits = variances is not None and variances[0].size == a.size
+    spread = np.sqrt(np.abs(variances[0])) if variances is not None and fits else np.ones_like(a)
     with np.errstate(all="ignore"):
         sizes = np.where(a == b, 0.0, np.abs(b - a) / spread)
         allowed = rounding(*dtypes) * np.maximum(spread, np.abs(a)) + floor(*dtypes)
