@@ -64,7 +64,7 @@ def _closing_lines(audit: Audit) -> Iterator[Line]:
     if len(audit.reports) > 1:
         yield _summary_line(audit)
     if audit.exit_code == 3 and not any(report.failed for report in audit.reports):
-        yield line("exit code 3: --strict fails what was not checked, not read or not recorded")
+        yield line("exit code 3: --strict fails what was not checked, not compared, not read or not recorded")
 
 
 def _short_line(report: Report, fail_on: Severity) -> Line | None:
