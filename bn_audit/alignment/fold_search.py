@@ -57,13 +57,14 @@ def find_folds(norms: Sequence[NormValues], scalings: Sequence[Scaling], orders:
         orders: Place of each layer's path in that side, for finding what stands before a batch norm.
     """
     candidates = []
-    changed = [index for index, item in enumerate(scalings) if not item.changes_nothing]
+    unchanged = {index for index, item in enumerate(scalings) if item.changes_nothing}
     for row, norm in enumerate(norms):
-        before = _before(norm.norm, [scalings[index] for index in changed], orders)
-        for column in changed:
-            item = scalings[column]
+        before = _before(norm.norm, scalings, orders)
+        for column, item in enumerate(scalings):
             if norm.channels == item.scale.size:
                 check, median = check_fold(norm, item)
+                if column in unchanged and not check.holds:
+                    continue  # A fold that changes nothing is one of a batch norm that does nothing.
                 path = item.plain.path
                 named = path in (norm.norm.preceding, before) or _are_numbered_alike(path, norm.norm.path)
                 candidates.append(

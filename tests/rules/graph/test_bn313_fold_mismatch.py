@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 from comparisons import CONVOLUTION, artifact, beside, convolution
-from rule_subjects import BIAS, MEAN, VARIANCE, WEIGHT, batch_norm, only, outcome, paths, ref
+from rule_subjects import BIAS, MEAN, VARIANCE, WEIGHT, batch_norm, fresh, only, outcome, paths, ref
 
 from bn_audit.rules.graph.bn313_fold_mismatch import RULE
 from bn_audit.subject.finding import Severity
@@ -74,6 +74,15 @@ def test_one_channel_of_another_checkpoint_does_not_spoil_the_inferred_eps():
     finding = only(RULE, beside(without, folded(eps=1e-3, variance=(0.5, 1.25, 0.03, 3.0))))
     assert "eps 0.001 inferred" in finding.message
     assert finding.evidence["layers"][0]["channel"] == 3
+
+
+def test_a_batch_norm_as_it_was_created_folds_into_nothing():
+    initial = artifact(fresh("bn", preceding="conv"), others=[convolution()])
+    scale = 1 / math.sqrt(1 + 1e-5)
+    weight = ref([value * scale for value in CONVOLUTION], name="conv.weight", shape=(4, 2))
+    audited = beside(initial, artifact_without_norms(weight, ref([0.0] * 4, name="conv.bias")))
+    assert outcome(RULE, audited) == []
+    assert audited.comparison.pairs[0].fold.holds
 
 
 def test_a_layer_that_was_left_out_is_missing_and_not_folded():
