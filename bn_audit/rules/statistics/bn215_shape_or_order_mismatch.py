@@ -17,7 +17,8 @@ Example:
 Remedy: prune all tensors of a layer together with num_features; check the order of the blobs in the conversion (weight,
     bias, mean, variance).
 Limits: whether mean and variance are swapped is a guess from their signs, with medium confidence. A num_features that
-    alone disagrees does no harm until a state dict is loaded. A single scale for all channels is left alone in classes
+    alone disagrees does no harm until a state dict is loaded: a warning. Statistics that are a multiple of the scale's
+    length belong to a ghost batch norm: silent in classes other than torch's, a warning in a state dict. A single scale for all channels is left alone in classes
     that are batch norms of their own kind.
 Sources: torch.nn.functional.batch_norm, which checks the lengths at run time; nerox8664/pytorch2keras
     issue 120.
@@ -46,44 +47,88 @@ def concerns(subject: Subject) -> bool:
 
 
 def check(subject: Subject) -> Iterator[Finding]:
-    """Yield one finding for each model and cause: lengths, swapped statistics."""
+    """Yield one finding for each model and cause: lengths, doubtful lengths, swapped statistics."""
     totals = norm_counts(subject)
-    disagreeing: dict[str, list[tuple[NormLayer, str]]] = {}
-    for norm in subject.norms:
-        problem = None if norm.uninitialised else _length_problem(norm)
-        if problem is not None:
-            disagreeing.setdefault(norm.model, []).append((norm, problem))
-    for route, found in disagreeing.items():
-        first, problem = found[0]
-        having = counted(len(found), totals[route], ("has", "have"), route=route, noun="normalisation layer")
-        yield RULE.finding(
-            f"{having} tensors that do not fit each other ({first.path or '(root)'}: {problem})",
-            locations=tuple(norm.location for norm, _ in found),
-            evidence={"layers": len(found), "per_layer": [_described(norm, text) for norm, text in found[:LISTED]]},
-        )
+    for judge, severity, confidence in (
+        (_length_problem, Severity.ERROR, Confidence.HIGH),
+        (_length_doubt, Severity.WARNING, Confidence.MEDIUM),
+    ):
+        disagreeing: dict[str, list[tuple[NormLayer, str]]] = {}
+        for norm in subject.norms:
+            problem = None if norm.uninitialised else judge(norm)
+            if problem is not None:
+                disagreeing.setdefault(norm.model, []).append((norm, problem))
+        for route, found in disagreeing.items():
+            yield _finding(found, totals[route], route, severity, confidence)
     if Facts.VALUES in subject.facts:
         yield from _swapped(subject)
 
 
+def _finding(
+    found: list[tuple[NormLayer, str]], total: int, route: str, severity: Severity, confidence: Confidence
+) -> Finding:
+    first, problem = found[0]
+    having = counted(len(found), total, ("has", "have"), route=route, noun="normalisation layer")
+    return RULE.finding(
+        f"{having} tensors that do not fit each other ({first.path or '(root)'}: {problem})",
+        locations=tuple(norm.location for norm, _ in found),
+        evidence={"layers": len(found), "per_layer": [_described(norm, text) for norm, text in found[:LISTED]]},
+        severity=severity,
+        confidence=confidence,
+    )
+
+
 def _length_problem(norm: NormLayer) -> str | None:
-    """Return what disagrees; None where all tensors have one length."""
-    lengths = {
-        role: tensor.numel
-        for role, tensor in norm.tensors.items()
-        if role != "num_batches_tracked" and not (tensor.numel == 1 and norm.confidence is not Confidence.HIGH)
-    }
+    """Return what disagrees; None where all tensors have one length, or lengths that a kind of batch norm has."""
+    lengths = _lengths(norm)
     if len(set(lengths.values())) > 1:
-        return ", ".join(f"{role} {length}" for role, length in lengths.items())
+        return None if _may_be_split(norm, lengths) else _listed(lengths)
     is_module = norm.type_name.startswith(TORCH_LAYERS) and norm.mode_origin not in ONNX_ORIGINS
     if is_module and (norm.running_mean is None) != (norm.running_var is None):
         stored, lacking = (
             ("running_var", "running_mean") if norm.running_mean is None else ("running_mean", "running_var")
         )
         return f"{stored} without {lacking}"
+    return None
+
+
+def _length_doubt(norm: NormLayer) -> str | None:
+    """Return what disagrees without harm to the forward pass, or only if the layer is of the usual kind."""
+    lengths = _lengths(norm)
+    if len(set(lengths.values())) > 1:
+        is_doubtful = not norm.type_name and _may_be_split(norm, lengths)
+        return (
+            f"{_listed(lengths)}: right only for a batch norm with statistics for each split" if is_doubtful else None
+        )
     length = next(iter(lengths.values()), None)
     if length is not None and norm.num_features is not None and length != norm.num_features:
         return f"num_features {norm.num_features}, tensors {length}"
     return None
+
+
+def _lengths(norm: NormLayer) -> dict[str, int]:
+    return {
+        role: tensor.numel
+        for role, tensor in norm.tensors.items()
+        if role != "num_batches_tracked" and not (tensor.numel == 1 and norm.confidence is not Confidence.HIGH)
+    }
+
+
+def _listed(lengths: dict[str, int]) -> str:
+    return ", ".join(f"{role} {length}" for role, length in lengths.items())
+
+
+def _may_be_split(norm: NormLayer, lengths: dict[str, int]) -> bool:
+    """Return whether the statistics could be those of several splits of a batch, one after the other.
+
+    Ghost batch norms (cifar10-fast, lightly's SplitBatchNorm) keep them so. Classes of torch do not.
+    """
+    statistics = {lengths.get("running_mean", 0), lengths.get("running_var", 0)}
+    affine = {length for role, length in lengths.items() if role in ("weight", "bias")}
+    if norm.type_name.startswith(TORCH_LAYERS) or len(statistics) != 1 or len(affine) != 1:
+        return False
+    channels = affine.pop()
+    return channels > 0 and statistics.pop() % channels == 0
 
 
 def _described(norm: NormLayer, problem: str) -> EvidenceValue:
