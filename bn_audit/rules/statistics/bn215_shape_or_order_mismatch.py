@@ -17,9 +17,9 @@ Example:
 Remedy: prune all tensors of a layer together with num_features; check the order of the blobs in the conversion (weight,
     bias, mean, variance).
 Limits: whether mean and variance are swapped is a guess from their signs, with medium confidence. A num_features that
-    alone disagrees does no harm until a state dict is loaded: a warning. Statistics that are a multiple of the scale's
-    length belong to a ghost batch norm: silent in classes other than torch's, a warning in a state dict. A single scale for all channels is left alone in classes
-    that are batch norms of their own kind.
+    alone disagrees does no harm until a state dict is loaded: a warning. Statistics whose length is a multiple of the
+    scale's belong to a ghost batch norm: silent in classes other than torch's, a warning in a state dict. A single
+    scale for all channels is left alone in classes that are batch norms of their own kind.
 Sources: torch.nn.functional.batch_norm, which checks the lengths at run time; nerox8664/pytorch2keras
     issue 120.
 """
@@ -128,7 +128,8 @@ def _may_be_split(norm: NormLayer, lengths: dict[str, int]) -> bool:
     if norm.type_name.startswith(TORCH_LAYERS) or len(statistics) != 1 or len(affine) != 1:
         return False
     channels = affine.pop()
-    return channels > 0 and statistics.pop() % channels == 0
+    held = statistics.pop()
+    return held > channels > 0 and held % channels == 0
 
 
 def _described(norm: NormLayer, problem: str) -> EvidenceValue:
