@@ -44,6 +44,14 @@ def build_pair(fields: Fields) -> tuple[str, str]:
     return text(fields, "key"), text(fields, "value")
 
 
+_KEPT_STARTS = tuple(b"\n" + bytes((len(key),)) + key.encode() for key in sorted(KEPT_METADATA))
+
+
+def is_needless_entry(data: bytes) -> bool:
+    """Return whether a metadata entry is none of those that are kept: stack traces mostly, half of many a file."""
+    return data.startswith(b"\n") and not data.startswith(_KEPT_STARTS)
+
+
 def _mapping(fields: Fields, name: str) -> dict[str, str]:
     return {pair[0]: pair[1] for pair in fields.get(name, ()) if isinstance(pair, tuple)}
 

@@ -21,13 +21,20 @@ from bn_audit.containers.onnx_building import (
     build_tensor_type,
     build_value,
     build_value_type,
+    is_needless_entry,
 )
 from bn_audit.containers.onnx_records import ModelRecord
 from bn_audit.containers.protobuf import Kind, MessageType, ProtobufReader
 from bn_audit.containers.source import Source
 from bn_audit.errors import MalformedFileError
 
-_ENTRY = MessageType(name="metadata entry", build=build_pair, fields={1: ("key", Kind.TEXT), 2: ("value", Kind.NOTE)})
+_ENTRY = MessageType(name="entry", build=build_pair, fields={1: ("key", Kind.TEXT), 2: ("value", Kind.NOTE)})
+_METADATA = MessageType(
+    name="metadata entry",
+    build=build_pair,
+    skips=is_needless_entry,
+    fields={1: ("key", Kind.TEXT), 2: ("value", Kind.NOTE)},
+)
 _DIMENSION = MessageType(
     name="dimension", build=build_dimension, fields={1: ("dim_value", Kind.INTEGER), 2: ("dim_param", Kind.TEXT)}
 )
@@ -89,7 +96,7 @@ _NODE = MessageType(
         5: ("attribute", _ATTRIBUTE),
         7: ("domain", Kind.TEXT),
         8: ("overload", Kind.TEXT),
-        9: ("metadata_props", _ENTRY),
+        9: ("metadata_props", _METADATA),
     },
 )
 _GRAPH = MessageType(

@@ -71,10 +71,13 @@ class MessageType:
         fields: Name and kind of each field to keep, by number; every other field is skipped. Filled later where types
             contain each other.
         build: Makes a plain value out of the fields that were found.
+        skips: Returns whether a short message is of no use, told from its bytes; None: none is. For messages that are
+            many and mostly of no use.
     """
 
     name: str
     build: Callable[[Fields], object]
+    skips: Callable[[bytes], bool] | None = None
     fields: dict[int, tuple[str, Kind | MessageType]] = field(default_factory=dict)
 
 
@@ -110,6 +113,9 @@ class ProtobufReader:
             if entry is None:
                 continue
             name, expected = entry
+            skips = expected.skips if type(expected) is MessageType and wire == 2 else None
+            if skips is not None and value <= MAX_TEXT_BYTES and skips(self._bytes(position - value, value)):
+                continue
             values = found.setdefault(name, [])
             self._kept += 1
             if self._kept > MAX_KEPT:
