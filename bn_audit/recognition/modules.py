@@ -45,10 +45,10 @@ STATISTIC_NAMES = frozenset((*MEAN_NAMES, *VARIANCE_NAMES, *SPREAD_NAMES))
 WEIGHT_NAMES = ("weight", "gamma", "gain")
 BIAS_NAMES = ("bias", "beta")
 
-_OBSERVATION_COUNTS = frozenset({"count", "counter", "n", "num_samples", "num_steps", "steps"})
-_OBSERVATION_NAME = re.compile(
-    r"running_?(?:mean|norm|stat|std)|normali[sz]er|value_?norm|obs(?:ervation)?_?norm", re.I
-)
+OBSERVATION_COUNTS = frozenset({"count", "counter", "n", "num_samples", "num_steps", "steps"})
+"""Names under which observation normalisers count their samples."""
+
+OBSERVATION_NAME = re.compile(r"running_?(?:mean|norm|stat|std)|normali[sz]er|value_?norm|obs(?:ervation)?_?norm", re.I)
 _QUANTISED = re.compile(r"\.nn\.(?:intrinsic\.)?quantized\.")
 _BATCH_NORM_NAME = re.compile(r"batch_?(?:re)?norm|batch_?instance_?norm|\bABN|InPlaceABN|evo_?norm", re.IGNORECASE)
 _INSTANCE_NORM_NAME = re.compile(
@@ -132,8 +132,8 @@ def _is_other_keeper(module: ModuleDescription, names: AbstractSet[str]) -> bool
         return True  # EvoNorm-S0 normalises the groups of each sample, and keeps a running_var unused
     if any(weight in names for weight in WEIGHT_NAMES):
         return False
-    is_called_so = _OBSERVATION_NAME.search(name) and not _BATCH_NORM_NAME.search(name)
-    return bool(is_called_so) or not _OBSERVATION_COUNTS.isdisjoint(names)
+    is_called_so = OBSERVATION_NAME.search(name) and not _BATCH_NORM_NAME.search(name)
+    return bool(is_called_so) or not OBSERVATION_COUNTS.isdisjoint(names)
 
 
 def _classify_statistics_keeper(module: ModuleDescription) -> _Verdict:

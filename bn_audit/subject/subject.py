@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, Flag, auto
 
-from bn_audit.subject.finding import Location
+from bn_audit.subject.finding import Confidence, Location
 from bn_audit.subject.graph import Graph
 from bn_audit.subject.norm import Mode, NormKind, NormLayer
 from bn_audit.subject.tensor import TensorRef
@@ -128,6 +128,7 @@ class OrphanTensors:
         weight: Shape (C,).
         bias: Shape (C,) or None.
         evidence: Why it is taken for a batch norm; None where it may as well be a layer, group or instance norm.
+        confidence: How much that evidence proves.
     """
 
     model: str
@@ -135,6 +136,7 @@ class OrphanTensors:
     weight: TensorRef
     bias: TensorRef | None
     evidence: str | None
+    confidence: Confidence = Confidence.HIGH
 
     @property
     def location(self) -> Location:
