@@ -33,12 +33,10 @@ class Dialect:
     Attributes:
         handlers: What each operator does to cells, by (domain, name).
         evaluators: How operators compute constants from constants.
-        tolerant: Operators that take inputs that could not be followed.
     """
 
     handlers: Mapping[Key, Handler]
     evaluators: Mapping[Key, Evaluator]
-    tolerant: frozenset[Key] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +91,13 @@ class Run:
             value = names.get(output.name)
             self.outputs[output.name] = value if value is not None else _absent(output.name)
 
-    def follow_body(self, body: Graph, inputs: Mapping[str, Value], outer: Mapping[str, Value]) -> tuple[Value, ...]:
+    def follow_body(
+        self, body: Graph, inputs: Mapping[str, Value], outer: MutableMapping[str, Value]
+    ) -> tuple[Value, ...]:
         """Follow a graph inside the graph and return its outputs."""
         if self._depth >= MAX_DEPTH:
             raise UndecidableError(f"bodies lie more than {MAX_DEPTH} deep inside one another")
-        names: ChainMap[str, Value] = ChainMap({}, dict(outer))
+        names: ChainMap[str, Value] = ChainMap({}, outer)
         self._bind(body, inputs, names)
         self._depth += 1
         try:
@@ -137,7 +137,7 @@ class Run:
         node = call.node
         key = (node.domain, node.op)
         lost = next((value for value in call.inputs if isinstance(value, Lost)), None)
-        if lost is not None and key not in self.dialect.tolerant:
+        if lost is not None:
             return (lost,) * len(node.outputs)
         try:
             function = self.graph.functions.get(key)

@@ -10,6 +10,8 @@ from bn_audit.flow.algebra import added, as_cells, keeping_zero, pointwise, prod
 from bn_audit.flow.call import Call, Handler, Result
 from bn_audit.flow.cells import DOUBT, SAME, Cells
 from bn_audit.flow.choice import chosen
+from bn_audit.flow.movement import broadcast
+from bn_audit.flow.reduction import reduced
 from bn_audit.flow.tokens import token
 
 KEEP_ZERO = frozenset(
@@ -157,9 +159,6 @@ def random_choice(call: Call) -> Result:
 
 def multinomial(call: Call) -> Result:
     """Each row of probabilities, shape (B, classes), gives a row of draws."""
-    from bn_audit.flow.movement import broadcast
-    from bn_audit.flow.reduction import reduced
-
     rows = reduced(call.operand(0), (1,), call.seed, ordered=True)
     wide = broadcast(rows, (rows.shape[0], call.integer("sample_size", 1)))
     return replace(wide, selects=True)

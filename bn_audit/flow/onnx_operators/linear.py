@@ -9,6 +9,7 @@ from bn_audit.flow.call import Call, Handler, Result
 from bn_audit.flow.cells import Cells, ShapeConflictError, UndecidableError
 from bn_audit.flow.constants import Constant
 from bn_audit.flow.contraction import contracted, matrix_product
+from bn_audit.flow.movement import reshaped
 from bn_audit.flow.reduction import reduced
 from bn_audit.flow.windows import Window, convolved, pooled, spread
 
@@ -120,8 +121,6 @@ def with_bias(result: Cells, bias: Operand) -> Cells:
 
 def per_channel(operand: Operand, rank: int) -> Operand:
     """Return an array of shape (C,) as one that broadcasts along the second of `rank` axes."""
-    from bn_audit.flow.movement import reshaped
-
     shape = (operand.shape[0] if operand.shape else 1, *(1,) * (rank - 2))
     if isinstance(operand, Constant):
         return operand.reshaped(shape)

@@ -6,10 +6,11 @@ from dataclasses import replace
 
 from bn_audit.flow.algebra import Operand, as_cells
 from bn_audit.flow.call import Call, Handler, Result
-from bn_audit.flow.cells import Cells, ShapeConflictError
+from bn_audit.flow.cells import LINE, SAME, Cells, ShapeConflictError
 from bn_audit.flow.movement import broadcast
 from bn_audit.flow.onnx_operators.shaping import axes_of, axis_of
 from bn_audit.flow.reduction import reduced, running
+from bn_audit.flow.tokens import mixed, token
 
 KINDS = {
     "ReduceMean": "mean",
@@ -76,9 +77,6 @@ def along(call: Call, operand: Operand, axis: int, count: int) -> Cells:
 
 def spread_line(cells: Cells, axis: int, count: int, seed: object) -> Cells:
     """Return the array with `count` different functions of each element along an axis of size 1."""
-    from bn_audit.flow.cells import LINE, SAME
-    from bn_audit.flow.tokens import mixed, token
-
     wide = broadcast(cells, (*cells.shape[:axis], count, *cells.shape[axis + 1 :]))
     kinds = (*wide.kinds[:axis], LINE if count > 1 else SAME, *wide.kinds[axis + 1 :])
     return replace(wide, kinds=kinds, forms=mixed(wide.forms, token("spread", seed, cells.lines_before(axis), count)))
