@@ -20,7 +20,6 @@ from bn_audit.containers.torch_file_tensor import (
     strided_view,
     without_values,
 )
-from bn_audit.subject.tensor import ITEM_SIZES
 
 _DEEPEST_WRAPPING = 8
 """A parameter around a subclass around a tensor is 3 deep."""
@@ -96,17 +95,15 @@ def _typed(reader: TensorReader, value: Instance, name: str, _depth: int) -> Sto
     """Return a tensor of ``_rebuild_tensor`` or ``_rebuild_tensor_v2``: (storage, offset, shape, strides, ...)."""
     storage = reader.storage(value.args[0], name)
     place = (value.args[1], value.args[2], value.args[3])
-    found = strided_view(storage, name, storage.dtype, place, _flags(value, 6))
-    layout = "strided" if found.dtype in ITEM_SIZES else "quantised"
-    return replace(found, requires_grad=read_flag(_argument(value, 4)), layout=layout)
+    return strided_view(storage, name, storage.dtype, place, _flags(value, 6), requires_grad=_argument(value, 4))
 
 
 def _untyped(reader: TensorReader, value: Instance, name: str, _depth: int) -> StoredTensor:
     """Return a tensor of ``_rebuild_tensor_v3``, whose dtype is its seventh argument."""
     storage = reader.storage(value.args[0], name)
     place = (value.args[1], value.args[2], value.args[3])
-    found = strided_view(storage, name, read_dtype(value.args[6], name), place, _flags(value, 7))
-    return replace(found, requires_grad=read_flag(value.args[4]))
+    dtype = read_dtype(value.args[6], name)
+    return strided_view(storage, name, dtype, place, _flags(value, 7), requires_grad=value.args[4])
 
 
 def _quantised(reader: TensorReader, value: Instance, name: str, _depth: int) -> StoredTensor:
@@ -119,8 +116,7 @@ def _quantised(reader: TensorReader, value: Instance, name: str, _depth: int) ->
 
 def _parameter(reader: TensorReader, value: Instance, name: str, depth: int) -> StoredTensor:
     """Return a parameter: (tensor, requires_grad, hooks), with its attributes where it has any."""
-    found = reader.inner(value.args[0], name, depth)
-    return replace(found, is_parameter=True, requires_grad=read_flag(_argument(value, 1)))
+    return reader.inner(value.args[0], name, depth).as_parameter(read_flag(_argument(value, 1)))
 
 
 def _variable(reader: TensorReader, value: Instance, name: str, depth: int) -> StoredTensor:

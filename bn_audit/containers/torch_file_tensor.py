@@ -45,6 +45,18 @@ class StoredTensor:
         """Return the tensor under the name that the artifact gives it."""
         return TensorRef(name=name, dtype=self.dtype, shape=self.shape, load=self.load)
 
+    def as_parameter(self, requires_grad: bool | None) -> StoredTensor:
+        """Return the same tensor as a parameter; the usual case, and several times cheaper than ``replace``."""
+        return StoredTensor(
+            dtype=self.dtype,
+            shape=self.shape,
+            load=self.load,
+            is_parameter=True,
+            requires_grad=requires_grad,
+            storage=self.storage,
+            layout=self.layout,
+        )
+
 
 def corrupt_tensor(name: str, what: str) -> MalformedFileError:
     """Return the error that says what is wrong with a tensor."""
@@ -90,12 +102,19 @@ def read_dtype(value: object, name: str) -> str:
 
 
 def strided_view(
-    storage: Storage, name: str, dtype: str, place: tuple[object, object, object], flags: dict[object, object]
+    storage: Storage,
+    name: str,
+    dtype: str,
+    place: tuple[object, object, object],
+    flags: dict[object, object],
+    *,
+    requires_grad: object = None,
 ) -> StoredTensor:
     """Return the tensor that views a storage.
 
     Args:
         place: Offset in elements, shape and strides, as pickled.
+        requires_grad: As pickled.
         flags: The ``neg`` and ``conj`` bits of a lazy view.
 
     Raises:
@@ -127,7 +146,14 @@ def strided_view(
         )
         return _with_signs(data, name, dtype, flags) if flags else data
 
-    return StoredTensor(dtype=dtype, shape=shape, load=load, storage=f"{storage.key}+{offset * size}")
+    return StoredTensor(
+        dtype=dtype,
+        shape=shape,
+        load=load,
+        requires_grad=read_flag(requires_grad),
+        storage=f"{storage.key}+{offset * size}",
+        layout="strided" if dtype in ITEM_SIZES else "quantised",
+    )
 
 
 def _with_signs(data: bytes, name: str, dtype: str, flags: dict[object, object]) -> bytes:

@@ -85,10 +85,13 @@ def module_state(value: object) -> dict[object, object] | None:
     """Return the ``__dict__`` of a pickled ``nn.Module`` of whatever class; None for anything else."""
     if not isinstance(value, Instance):
         return None
-    for state in _states(value):
-        if isinstance(state.get("_modules"), dict) and isinstance(state.get("_parameters"), dict):
-            return state
-    return None
+    if isinstance(value.state, dict) and _is_module_dict(value.state):  # nearly every module
+        return value.state
+    return next(filter(_is_module_dict, _states(value)), None)
+
+
+def _is_module_dict(state: dict[object, object]) -> bool:
+    return isinstance(state.get("_modules"), dict) and isinstance(state.get("_parameters"), dict)
 
 
 def children(module: object) -> Iterator[tuple[str, object]]:
