@@ -65,9 +65,23 @@ class _Verdict:
 
 
 def norm_of_module(
-    module: ModuleDescription, *, model: str, path: str, mode_origin: ModeOrigin = ModeOrigin.MODULE_FLAG
+    module: ModuleDescription,
+    *,
+    model: str,
+    path: str,
+    mode_origin: ModeOrigin = ModeOrigin.MODULE_FLAG,
+    registered: bool = True,
+    preceding: str | None = None,
 ) -> NormLayer | None:
-    """Return the normalisation layer that a module is; None where it is something else."""
+    """Return the normalisation layer that a module is; None where it is something else.
+
+    Args:
+        model: Route of the model.
+        path: Module path within it.
+        mode_origin: What the ``training`` attribute of this representation means.
+        registered: False where ``eval()`` of the model does not reach it.
+        preceding: Path of the layer that feeds it, where known.
+    """
     verdict = _classify(module)
     if verdict is None:
         return None
@@ -103,6 +117,8 @@ def norm_of_module(
         requires_grad=_requires_grad(module.parameters),
         uninitialised=verdict.uninitialised or any(tensor is not None and tensor.uninitialised for tensor in tensors),
         confidence=verdict.confidence,
+        registered=registered,
+        preceding=preceding,
     )
 
 
@@ -115,6 +131,8 @@ def _classify(module: ModuleDescription) -> _Verdict | None:
     name = module.class_name
     if "ActNorm" in name and (module.parameters or module.buffers):
         return _Verdict(kind=NormKind.FROZEN_BATCH_NORM, uninitialised=_awaits_first_batch(module))
+    if all(STATISTIC_NAMES.isdisjoint(names) for names in (module.buffers, module.attributes, module.parameters)):
+        return None  # nearly every module of a network
     names = module.parameters.keys() | module.buffers.keys() | _shelved(module.attributes).keys()
     has_mean = any(candidate in names for candidate in MEAN_NAMES)
     has_spread = any(candidate in names for candidate in (*VARIANCE_NAMES, *SPREAD_NAMES))

@@ -168,12 +168,15 @@ def _walk(tree: _Tree, root: object, path: str, *, is_registered: bool) -> list[
         _visit(tree, module, path, preceding, is_registered=is_registered)
         pending.extend(reversed(list(_children(tree.access, module, path))))
         for key, value in tree.access.attributes(module).items():
-            if isinstance(key, str) and not isinstance(value, _LEAVES) and not _REGISTRY_KEY.match(key):
+            if isinstance(value, _LEAVES) or (isinstance(value, _CONTAINERS) and not value):
+                continue
+            if isinstance(key, str) and not _REGISTRY_KEY.match(key):
                 hidden.append((join(path, key), value))
     return hidden
 
 
 _LEAVES = (str, bytes, bytearray, int, float, complex, type(None))
+_CONTAINERS = (dict, list, tuple, set, frozenset)
 
 
 def _visit(tree: _Tree, module: object, path: str, preceding: str | None, *, is_registered: bool) -> None:
@@ -195,9 +198,9 @@ def _visit(tree: _Tree, module: object, path: str, preceding: str | None, *, is_
             training=training if isinstance(training, bool) else None,
         )
     )
-    norm = norm_of_module(description, model=tree.route, path=path)
+    norm = norm_of_module(description, model=tree.route, path=path, registered=is_registered, preceding=preceding)
     if norm is not None:
-        tree.norms[id(module)] = replace(norm, registered=is_registered, preceding=preceding)
+        tree.norms[id(module)] = norm
 
 
 def _children(access: ModuleAccess, module: object, path: str) -> Iterator[tuple[str, object, str | None]]:

@@ -38,9 +38,10 @@ def _attributes(module: object) -> Mapping[object, object]:
 
 def _describe(module: object, path: str, hold: Hold) -> ModuleDescription:
     state = _attributes(module)
-    attributes = dict(state)
-    for name in STATISTIC_NAMES & state.keys():
-        attributes[name] = hold(state[name], join(path, name)) or state[name]
+    attributes = state
+    if not STATISTIC_NAMES.isdisjoint(state):
+        held = {name: hold(state[name], join(path, name)) or state[name] for name in STATISTIC_NAMES & state.keys()}
+        attributes = {**state, **held}
     return ModuleDescription(
         type_name=class_of(module),
         bases=_bases_of(module),
