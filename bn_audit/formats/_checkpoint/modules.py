@@ -28,8 +28,15 @@ def module_access(hold: Hold) -> ModuleAccess:
         children=children,
         attributes=_attributes,
         describe=describe,
+        is_container=_is_container,
         inner_values=inner,
     )
+
+
+def _is_container(value: object) -> bool:
+    if isinstance(value, Instance):
+        return value.type_name == "collections.deque"
+    return isinstance(value, dict | list | tuple | set | frozenset)
 
 
 def _attributes(module: object) -> Mapping[object, object]:

@@ -33,10 +33,12 @@ def read_live(target: FactoryTarget | ModuleTarget, *, format_name: str) -> Subj
         children=_children,
         attributes=_attributes,
         describe=_describe,
+        is_container=lambda _value: True,  # nothing else is opened
         inner_values=_inner_values,
     )
     registered = frozenset(map(id, descendants(module, _children)))
-    model, norms = read_tree(module, route="", access=access, registered=registered)
+    tree = read_tree(module, route="", access=access, registered=registered)
+    model, norms = tree.model, tree.norms
     facts = Facts.MODES | Facts.REGISTRY | Facts.SETTINGS | Facts.GRADIENTS
     loading = None
     if target.weights is not None:
