@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, Flag, auto
+from typing import TYPE_CHECKING
 
 from bn_audit.subject.finding import Confidence, Location
-from bn_audit.subject.graph import Graph
 from bn_audit.subject.norm import Mode, NormKind, NormLayer
 from bn_audit.subject.tensor import TensorRef
+
+if TYPE_CHECKING:
+    from bn_audit.subject.graph import Graph  # most artifacts have none
 
 
 class Facts(Flag):
