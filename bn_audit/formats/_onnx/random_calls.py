@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bn_audit.errors import ArtifactError
-from bn_audit.formats._onnx.assembly import Call
+from bn_audit.formats._onnx.calls import Call
 from bn_audit.formats._onnx.evaluation import constant
 from bn_audit.formats._onnx.scopes import RANDOM, Scope
 from bn_audit.subject.subject import RandomCall
