@@ -47,8 +47,10 @@ def _describe(module: object, path: str, hold: Hold) -> ModuleDescription:
     state = _attributes(module)
     attributes = state
     if not STATISTIC_NAMES.isdisjoint(state):
-        held = {name: hold(state[name], join(path, name)) or state[name] for name in STATISTIC_NAMES & state.keys()}
-        attributes = {**state, **held}
+        shelved: dict[object, object] = dict(state)
+        for name in STATISTIC_NAMES & state.keys():
+            shelved[name] = hold(state[name], join(path, name)) or state[name]
+        attributes = shelved
     return ModuleDescription(
         type_name=class_of(module),
         bases=_bases_of(module),
