@@ -10,11 +10,12 @@ import re
 from dataclasses import dataclass
 
 from bn_audit.containers.foreign_archives import name_tar, name_zip
-from bn_audit.containers.foreign_text import name_text
+from bn_audit.containers.foreign_text import name_pointer, name_text
 from bn_audit.containers.target import FileTarget
 
 _EXPORT = "export the model to ONNX from the framework that wrote it and check that"
 _UNPACK = "unpack it and check what is inside"
+_SAVE_WITH_TORCH = "save the model with torch.save and check that"
 _NO_MODEL = "no model file: check the path"
 
 
@@ -26,11 +27,13 @@ class ForeignFile:
         name: The kind of file, with its article: ``a PNG image``.
         advice: What to do, as a clause without a final stop.
         is_artifact: It holds a model, or part of one, in a format that is not read here.
+        is_pointer: It stands in for a file that is not here.
     """
 
     name: str
     advice: str
     is_artifact: bool
+    is_pointer: bool = False
 
 
 _MAGIC: tuple[tuple[int, bytes, str, str, bool], ...] = (
@@ -41,6 +44,10 @@ _MAGIC: tuple[tuple[int, bytes, str, str, bool], ...] = (
     (8, b"WEBP", "a WebP image", _NO_MODEL, False),
     (0, b"%PDF-", "a PDF document", _NO_MODEL, False),
     (0, b"\x1f\x8b\x08", "a gzip archive", _UNPACK, False),
+    *(
+        (0, b"x" + level, "data compressed with zlib, as joblib writes it", _SAVE_WITH_TORCH, False)
+        for level in (b"\x01", b"\x5e", b"\x9c", b"\xda")
+    ),
     (0, b"\xfd7zXZ\x00", "an xz archive", _UNPACK, False),
     (0, b"\x28\xb5\x2f\xfd", "a Zstandard archive", _UNPACK, False),
     (0, b"BZh", "a bzip2 archive", _UNPACK, False),
@@ -74,7 +81,7 @@ _PICKLED: tuple[tuple[bytes, str, str], ...] = (
         "the index of a distributed checkpoint",
         "merge it with python -m torch.distributed.checkpoint.format_utils dcp_to_torch DIRECTORY FILE and check that",
     ),
-    (b"joblib.numpy_pickle", "a joblib file", "save the model with torch.save and check that"),
+    (b"joblib.numpy_pickle", "a joblib file", _SAVE_WITH_TORCH),
 )
 """(name that the start of a pickle holds, what it is, advice)."""
 
@@ -121,6 +128,9 @@ def identify(target: FileTarget) -> ForeignFile | None:
     """
     found = _identify_bytes(target) or shard_by_name(target.source.path.name)
     if found is None:
+        pointer = name_pointer(target)
+        if pointer is not None:
+            return ForeignFile(name=pointer[0], advice=pointer[1], is_artifact=True, is_pointer=True)
         named = name_text(target)
         found = named and ForeignFile(name=named[0], advice=named[1], is_artifact=named[2])
     return found or _identify_protobuf(target)

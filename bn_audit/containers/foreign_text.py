@@ -13,18 +13,24 @@ _NO_MODEL = "no model file: check the path"
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 
 
+def name_pointer(target: FileTarget) -> tuple[str, str] | None:
+    """Return (name, advice) where the file stands in for one that was not fetched; None for any other file."""
+    text = _decode(target.head, whole=target.source.size <= len(target.head)) or ""
+    if text.startswith("version https://git-lfs.github.com/spec/"):
+        size = re.search(r"^size (\d{1,15})$", text, re.MULTILINE)
+        of = f" to a file of {size[1]} bytes" if size else ""
+        return f"a Git LFS pointer{of}", "run git lfs pull"
+    if re.match(r"(\.\./)*(\.git)?/annex/objects/", text):
+        return "a git-annex pointer", "run git annex get"
+    return None
+
+
 def name_text(target: FileTarget) -> Named | None:
     """Return what kind of text file this is; None where it is not text."""
     text = _decode(target.head, whole=target.source.size <= len(target.head))
     if text is None:
         return None
     begin = text.lstrip("\ufeff \t\r\n")
-    if begin.startswith("version https://git-lfs.github.com/spec/"):
-        size = re.search(r"^size (\d{1,15})$", text, re.MULTILINE)
-        of = f" to a file of {size[1]} bytes" if size else ""
-        return f"a Git LFS pointer{of}", "run git lfs pull", True
-    if re.match(r"(\.\./)*(\.git)?/annex/objects/", begin):
-        return "a git-annex pointer", "run git annex get", True
     lowered = begin[:512].lower()
     if lowered.startswith(("<!doctype html", "<html", "<head")):
         return "an HTML page", "the download gave a web page instead of the file: download it again, logged in", False

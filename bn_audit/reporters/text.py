@@ -203,7 +203,7 @@ def _failure_lines(failure: Failed) -> Iterator[Line]:
 
 
 def _listed_lines(listed: Sequence[tuple[str, str]]) -> Iterator[Line]:
-    yield line(("no model of its own in:", "dim"))
+    yield line(("not audited on their own:", "dim"))
     for name, reason in listed[:MANY]:
         yield line(f"{clean(name)}  ({clean(reason)})", indent=2)
     if len(listed) > MANY:

@@ -7,6 +7,7 @@ import pickle
 import struct
 import tarfile
 import zipfile
+import zlib
 from bz2 import compress
 from pathlib import Path
 
@@ -112,6 +113,7 @@ CASES: dict[str, tuple[str, bytes, str, str, bool]] = {
     "pdf": ("a.pt", b"%PDF-1.7\n%\xe2\xe3", "a PDF document", "check the path", False),
     "gzip": ("a.pt.gz", gzip.compress(b"x"), "a gzip archive", "unpack", False),
     "xz": ("a.pt", lzma.compress(b"x"), "an xz archive", "unpack", False),
+    "zlib": ("a.joblib", zlib.compress(b"x", 3), "data compressed with zlib, as joblib writes it", "torch.save", False),
     "bzip2": ("a.pt", compress(b"x"), "a bzip2 archive", "unpack", False),
     "zstd": ("a.pt", b"\x28\xb5\x2f\xfd\x00\x00", "a Zstandard archive", "unpack", False),
     "7z": ("a.pt", b"7z\xbc\xaf\x27\x1c\x00\x04", "a 7-Zip archive", "unpack", False),

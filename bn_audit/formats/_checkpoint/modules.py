@@ -45,7 +45,7 @@ def _attributes(module: object) -> Mapping[object, object]:
 
 def _describe(module: object, path: str, hold: Hold) -> ModuleDescription:
     state = _attributes(module)
-    attributes = state
+    attributes: Mapping[object, object] = state
     if not STATISTIC_NAMES.isdisjoint(state):
         shelved: dict[object, object] = dict(state)
         for name in STATISTIC_NAMES & state.keys():
