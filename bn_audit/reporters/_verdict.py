@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from bn_audit.subject.finding import Severity
 from bn_audit.subject.norm import Mode
 from bn_audit.subject.report import Report
+from bn_audit.subject.subject import Form
 
 FAIL = "FAIL"
 NOT_AUDITED = "NOT AUDITED"
@@ -51,8 +52,15 @@ def verdict(report: Report, fail_on: Severity) -> Verdict:
     if counts or gaps:
         return Verdict(word=PASS, style="bold yellow", details=(*(counts or ("no findings",)), *gaps))
     if not report.norms and not report.batch_flow:
-        return Verdict(word=NOTHING_TO_JUDGE, style="bold", details=("the model has no normalisation layers",))
+        return Verdict(word=NOTHING_TO_JUDGE, style="bold", details=(_nothing_found(report),))
     return Verdict(word=CLEAN, style="bold green", details=("no findings",))
+
+
+def _nothing_found(report: Report) -> str:
+    """Return what was looked for; other norms, such as LayerNorm, are none of it."""
+    if any(model.form is Form.STATE_DICT for model in report.models):
+        return "no running statistics in it: no batch norms, or theirs are missing"
+    return "no batch or instance norms in it"
 
 
 def count_findings(report: Report) -> str:
@@ -89,4 +97,4 @@ def _gaps(report: Report) -> Iterator[str]:
     if report.deselected:
         yield f"{plural(len(report.deselected), 'rule')} not selected"
     if report.unread and not report.norms:
-        yield "no normalisation layers in what was read"
+        yield "no batch or instance norms in what was read"

@@ -160,7 +160,7 @@ def _norm_counts(norms: Sequence[NormLayer]) -> str:
         else:
             words = ", ".join(f"{count} {MODE_WORDS[mode]}" for mode, count in modes.items())
         parts.append(f"{number} {kind.value} ({words})")
-    return ", ".join(parts) or "none"
+    return ", ".join(parts) or "no batch or instance norms"
 
 
 def _finding_lines(finding: Finding, named: bool) -> Iterator[Line]:
