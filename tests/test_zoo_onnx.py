@@ -33,12 +33,20 @@ UNRUNNABLE = {"bfloat16", "double"}
 """Networks in dtypes for which onnxruntime has no convolution."""
 
 
-def export(model: nn.Module, name: str, path: Path, *, dynamo: bool) -> None:
+OLDER = [
+    (name, mode, opset)
+    for name in ("plain_cnn", "no_track", "instance_norm", "weight_standardised", "with_dropout")
+    for mode in (Mode.EVAL, Mode.TRAIN)
+    for opset in (7, 9, 13, 14, 18)
+]
+
+
+def export(model: nn.Module, name: str, path: Path, *, dynamo: bool, opset: int = 17) -> None:
     """Write the model as it is, without folding what the audit is to find."""
     settings: dict[str, object] = {"optimize": False, "verbose": False, "external_data": False}
     if not dynamo:
         preserve = torch.onnx.TrainingMode.PRESERVE
-        settings = {"training": preserve, "opset_version": 17, "do_constant_folding": False}
+        settings = {"training": preserve, "opset_version": opset, "do_constant_folding": False}
     with quietly(), torch.no_grad():
         logging.disable(logging.WARNING)
         try:
@@ -116,6 +124,20 @@ def test_traced_export_has_the_layers_of_torch(name: str, mode: Mode, tmp_path: 
     assert subject.unread == ()
     if name not in UNRUNNABLE:
         assert mixes_samples(path) is any(norm.uses_batch_statistics for norm in subject.norms)
+
+
+@pytest.mark.parametrize(("name", "mode", "opset"), OLDER)
+def test_every_operator_set_is_judged_as_it_runs(name: str, mode: Mode, opset: int, tmp_path: Path) -> None:
+    path, model = tmp_path / "model.onnx", network(name, mode)
+    export(model, name, path, dynamo=False, opset=opset)
+    with read_subject(path) as subject:
+        uses = any(norm.uses_batch_statistics for norm in subject.norms)
+    assert uses is mixes_samples(path)
+    assert uses is any(layer.uses_batch_statistics for layer in truth.layers(model))
+    assert all(norm.contradiction is None for norm in subject.norms)
+    dropouts = [(call.probability, call.live) for call in subject.random_calls]
+    # An evaluation-mode dropout is not written, and below operator set 12 the operator is for inference alone.
+    assert dropouts == ([(0.3, opset >= 12)] if name == "with_dropout" and mode is Mode.TRAIN else [])
 
 
 @pytest.mark.parametrize(("name", "mode"), EXPORTED)
