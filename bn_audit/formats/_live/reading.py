@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from bn_audit.containers.target import FactoryTarget, ModuleTarget
 from bn_audit.errors import FactoryError, TensorUnavailableError
-from bn_audit.formats._live.weights import fit_weights
+from bn_audit.formats._live.weights import Expected, fit_weights
 from bn_audit.recognition.description import HeldTensor, ModuleDescription
 from bn_audit.recognition.modules import STATISTIC_NAMES
 from bn_audit.recognition.tree import ModuleAccess, descendants, join, read_tree
@@ -168,11 +168,16 @@ def _bytes_of(tensor: torch.Tensor, name: str) -> bytes:
         return bytes(plain.view(torch.uint8).numpy().tobytes())
 
 
-def _state_dict(module: torch.nn.Module) -> dict[str, tuple[int, ...]]:
+def _state_dict(module: torch.nn.Module) -> dict[str, Expected]:
     import torch
 
+    first_keys: dict[int, str] = {}
     return {
-        name: tuple(value.shape)
+        name: Expected(
+            shape=tuple(value.shape),
+            dtype=str(value.dtype).removeprefix("torch."),
+            first_key=first_keys.setdefault(id(value), name),
+        )
         for name, value in module.state_dict(keep_vars=True).items()
         if isinstance(value, torch.Tensor) and not torch.nn.parameter.is_lazy(value)
     }

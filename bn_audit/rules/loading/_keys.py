@@ -27,6 +27,11 @@ def is_statistic(key: str) -> bool:
     return key.rpartition(".")[2] in STATISTICS
 
 
+def is_half_statistic(key: str, difference: str) -> bool:
+    """Return whether a running mean or variance differs in nothing but a dtype of half precision."""
+    return is_statistic(key) and "float16" in difference and "shape" not in difference
+
+
 def lone_counters(keys: Iterable[str]) -> tuple[str, ...]:
     """Return the batch counters among `keys` whose layer has no other key there."""
     listed = tuple(keys)
@@ -42,9 +47,9 @@ def without_lone_counters(keys: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def is_clean(loading: Loading) -> bool:
-    """Return whether every key matches, batch counters aside."""
+    """Return whether every key matches, batch counters and casts aside."""
     differences = without_lone_counters(loading.missing) + without_lone_counters(loading.unexpected)
-    return bool(loading.matched) and not differences and not loading.mismatched
+    return bool(loading.matched) and not differences and all(is_half_statistic(*pair) for pair in loading.mismatched)
 
 
 def statistics_among(keys: tuple[str, ...]) -> str:

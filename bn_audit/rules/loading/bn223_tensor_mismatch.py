@@ -2,14 +2,15 @@
 
 What it checks: keys that the model and the weights share and whose shape or dtype differs.
 Why it matters: a different shape fails at load time, with strict=False too. A different dtype is converted without a
-    word, and running statistics lose range and digits in half precision.
+    word: running statistics lose range and digits in half precision, and integers are not what they stand for.
 Example:
     import torch
     from torch import nn
     torch.save(nn.BatchNorm2d(6).state_dict(), "weights.pt")
     model = nn.BatchNorm2d(8)  # BN223 when checked against the weights: 6 channels there, 8 here
 Remedy: build the model with the sizes it was trained with; keep running statistics in float32.
-Limits: statistics that are only cast to half precision are a warning. Values are not compared.
+Limits: statistics that are only cast to half precision are a warning. Weights in another floating-point type are
+    silent: half-precision files are made so. Values are not compared.
 Sources: torch.nn.Module.load_state_dict.
 """
 
@@ -20,7 +21,7 @@ from collections.abc import Iterator
 from bn_audit.interfaces import Rule
 from bn_audit.rules._figures import LISTED
 from bn_audit.rules._layers import several
-from bn_audit.rules.loading._keys import is_loaded, is_statistic, location
+from bn_audit.rules.loading._keys import is_half_statistic, is_loaded, location
 from bn_audit.subject.finding import EvidenceValue, Finding, Severity
 from bn_audit.subject.subject import Loading, Subject
 
@@ -30,17 +31,12 @@ def check(subject: Subject) -> Iterator[Finding]:
     loading = subject.loading
     if loading is None:
         return
-    cast = tuple(pair for pair in loading.mismatched if _is_half_statistic(*pair))
-    other = tuple(pair for pair in loading.mismatched if not _is_half_statistic(*pair))
+    cast = tuple(pair for pair in loading.mismatched if is_half_statistic(*pair))
+    other = tuple(pair for pair in loading.mismatched if not is_half_statistic(*pair))
     if other:
         yield _finding(loading, other, Severity.ERROR)
     if cast:
         yield _finding(loading, cast, Severity.WARNING)
-
-
-def _is_half_statistic(key: str, difference: str) -> bool:
-    """Return whether a running mean or variance differs in nothing but a dtype of half precision."""
-    return is_statistic(key) and "float16" in difference and "shape" not in difference
 
 
 def _finding(loading: Loading, pairs: tuple[tuple[str, str], ...], severity: Severity) -> Finding:
