@@ -15,19 +15,25 @@ import numpy as np
 from bn_audit.flow.cells import (
     DOUBT,
     EACH,
+    FLAGS,
     FORGIVE,
     LINE,
     LOWEST,
     MET,
     SAME,
+    SAMPLES,
     ZERO,
     Cells,
     ShapeConflictError,
+    absolute,
+    every,
     explicit,
     grid,
     less_certain,
     may,
+    packed,
     several,
+    some,
 )
 from bn_audit.flow.constants import Constant
 from bn_audit.flow.tokens import Bits, mixed, token
@@ -129,10 +135,16 @@ def joined(seed: object, on_grid: Aligned, selects: bool | None = None) -> Cells
     """Return what a function of the corresponding elements of aligned operands gives."""
     first, *others = on_grid.operands
     owners = first.owners
-    forms = mixed(first.forms, token("pointwise", seed, on_grid.pattern))
+    by = token("pointwise", seed, on_grid.pattern)
+    forms = mixed(first.forms, by)
     for other in others:
         owners = owners | other.owners
         forms = mixed(forms, other.forms)
+    if others and (met := several(may(owners))).any():
+        named = mixed(absolute(first.owners, first.forms), by)
+        for other in others:
+            named = mixed(named, absolute(other.owners, other.forms))
+        forms = np.where(met, named, forms)
     if others and owners.size and (owners & FORGIVE).any():
         owners = forgiven(owners, first.owners)
     if selects is None:
@@ -184,7 +196,21 @@ def product(seed: object, operands: Sequence[Operand]) -> Cells:
     zero = np.zeros(result.forms.shape, bool)
     for cells in on_grid.operands:
         zero = zero | (cells.forms == ZERO)
+    result = _where_not_zero(result, on_grid, operands)
     return with_constant(result, zero, ZERO)
+
+
+def _where_not_zero(result: Cells, on_grid: Aligned, operands: Sequence[Operand]) -> Cells:
+    """Return a product without claims on every element where an operand may be zero for some of them."""
+    for cells, operand in zip(on_grid.operands, operands, strict=True):
+        if isinstance(operand, Constant):
+            partly = np.array(operand.has_zeros())
+        else:
+            partly = (every(cells.owners) == 0) & (some(cells.owners) != 0)
+        if partly.any():
+            kept = packed(result.owners & (SAMPLES | FLAGS), some(result.owners), every(cells.owners))
+            result = replace(result, owners=np.where(partly, kept, result.owners))
+    return result
 
 
 def _selected(cells: Cells, operands: Sequence[Cells]) -> bool:
@@ -208,8 +234,7 @@ def added(seed: object, operands: Sequence[Operand], *, minus: bool = False) -> 
         return result
     left, right = on_grid.operands
     if minus:
-        alike = (left.forms == right.forms) & (left.owners == right.owners) & ~several(may(left.owners))
-        alike = alike & ((left.owners & DOUBT) == 0)
+        alike = (left.forms == right.forms) & (left.owners == right.owners) & ((left.owners & DOUBT) == 0)
         if on_grid.pattern[0] == on_grid.pattern[1]:
             result = with_constant(result, np.broadcast_to(alike, result.forms.shape), ZERO)
         return _neutral(result, on_grid, ((right, left, 0),))

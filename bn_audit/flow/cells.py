@@ -9,7 +9,8 @@ index. A cell holds
 - its form, a token of the function that computes the cell from its owner's sample. Where the forms of two cells are
   equal and each has one owner at most, the same function computes both.
 
-A cell without owners is constant. Forms of cells with several owners say nothing: they do not tell the owners' roles.
+A cell without owners is constant. The form of a cell with several owners names them too, each in its role: there equal
+forms mean equal elements.
 """
 
 from __future__ import annotations
@@ -108,6 +109,12 @@ def several(samples: Bits) -> NDArray[np.bool_]:
     """Return where a set holds more than one sample."""
     result: NDArray[np.bool_] = (samples & (samples - np.uint64(1))) != 0
     return result
+
+
+def absolute(owners: Bits, forms: Bits) -> Bits:
+    """Return the forms with the owner of each cell named, for mixing with cells of other owners."""
+    reach = may(owners)
+    return np.where((reach == 0) | several(reach), forms, mixed(forms, reach))
 
 
 def at_most(owners: Bits) -> Bits:

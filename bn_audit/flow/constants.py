@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bn_audit.errors import ArtifactError
-from bn_audit.flow.cells import EACH, LINE, SAME, ZERO, Cells, grid, uniform
+from bn_audit.flow.cells import EACH, LINE, LOWEST, SAME, ZERO, Cells, grid, uniform
 from bn_audit.flow.tokens import Bits, digest, token
 from bn_audit.subject.tensor import TensorRef, decode
 
@@ -36,20 +36,16 @@ _NATIVE |= {name: np.dtype(name) for name in ("uint64", "float16", "float32", "f
 
 @dataclass(slots=True)
 class Ledger:
-    """The forms given to values of constants so far: close floating-point values get one form."""
+    """The forms given to computed values so far: close floating-point values get one form."""
 
     exact: dict[bytes, np.uint64] = field(default_factory=dict)
-    close: dict[int, list[tuple[Array, np.uint64]]] = field(default_factory=dict)
+    close: dict[int, tuple[Array, list[np.uint64]]] = field(default_factory=dict)
 
     MAX_CLOSE = 256
     """Rows of one length that later ones are compared with."""
 
-    def forms(self, rows: Array) -> Bits:
-        """Return one form for each row of a matrix."""
-        return np.array([self.form(row) for row in rows], np.uint64)
-
-    def form(self, row: Array) -> np.uint64:
-        """Return the form of a vector of values."""
+    def form(self, row: Array, *, stored: bool) -> np.uint64:
+        """Return the form of a vector of values; `stored` ones are compared exactly."""
         if row.dtype.kind in "iub":
             row = row.astype(np.int64) if row.dtype != np.uint64 else row
         elif row.dtype.kind == "f":
@@ -57,28 +53,26 @@ class Ledger:
         if not row.any():
             return ZERO
         key = row.dtype.kind.encode() + row.tobytes()
+        if stored or row.dtype.kind != "f":
+            return digest(key)
         found = self.exact.get(key)
         if found is None:
-            found = self.exact[key] = self._close(row) if row.dtype.kind == "f" else digest(key)
+            found = self.exact[key] = self._close(row, key)
         return found
 
-    def _close(self, row: Array) -> np.uint64:
-        known = self.close.setdefault(row.size, [])
-        for other, form in known:
-            if equal(row, other):
-                return form
-        form = digest(row.tobytes())
-        if len(known) < self.MAX_CLOSE:
-            known.append((row, form))
+    def _close(self, row: Array, key: bytes) -> np.uint64:
+        rows, forms = self.close.get(row.size, (np.empty((0, row.size)), []))
+        if forms:
+            finite = np.isfinite(row)
+            room = TOLERANCE * (np.abs(row) + (np.abs(row[finite]).max() if finite.any() else 0.0))
+            alike = (rows == row) | (np.abs(rows - row) <= room) | (np.isnan(rows) & np.isnan(row))
+            found = np.flatnonzero(alike.all(axis=1))
+            if found.size:
+                return forms[int(found[0])]
+        form = digest(key)
+        if len(forms) < self.MAX_CLOSE:
+            self.close[row.size] = (np.concatenate([rows, row[None]]), [*forms, form])
         return form
-
-
-def equal(left: Array, right: Array) -> bool:
-    """Return whether two arrays of one shape are equal up to rounding."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        finite = left[np.isfinite(left)]
-        scale = float(np.abs(finite).max()) if finite.size else 0.0
-        return bool(np.allclose(left, right, rtol=TOLERANCE, atol=TOLERANCE * scale, equal_nan=True))
 
 
 class Constant:
@@ -123,7 +117,7 @@ class Constant:
             values = None if by_name else self.values()
             if values is not None:
                 thin = thinned(values)
-                inner = self.ledger.form(thin.reshape(-1))
+                inner = self.ledger.form(thin.reshape(-1), stored=self.reference is not None)
                 self._form = inner if inner == ZERO or thin.size == 1 else token(int(inner), thin.shape)
             else:
                 self._form = token("unread") if self.reference is None else _named(self.reference)
@@ -143,6 +137,16 @@ class Constant:
         values = self.values()
         return values is not None and not thinned(values).any()
 
+    def has_zeros(self) -> bool:
+        """Whether some elements, not all, are known to be zero; values that are not at hand and many are not read."""
+        if self._values is None and self.size > SMALL:
+            return False
+        values = self.values()
+        if values is None:
+            return False
+        thin = thinned(values)
+        return bool((thin == 0).any()) and bool(thin.any())
+
     def cells(self, each: tuple[int, ...] = ()) -> Cells:
         """Return the cells of this constant, with a cell for every index of the axes `each` along which it varies."""
         values = None
@@ -154,28 +158,29 @@ class Constant:
                 return lines
             kinds = tuple(LINE if size > 1 else SAME for size in thinned(self._values).shape)
             return Cells(self.shape, kinds, lines.owners, lines.forms)
-        return _cells_of(values, each, self.ledger)
+        return self._cells_of(values, each)
 
+    def _cells_of(self, values: Array, each: tuple[int, ...]) -> Cells:
+        thin = thinned(values)
+        axes = [axis for axis in sorted(each) if thin.shape[axis] > 1]
+        others = [axis for axis in range(thin.ndim) if axis not in axes]
+        along = tuple(thin.shape[axis] if axis in axes else 1 for axis in range(thin.ndim))
+        grid(along)
+        rows = thin.transpose([*axes, *others]).reshape(math.prod(along), -1)
+        forms = self._scalars(rows[:, 0]) if rows.shape[1] == 1 else self._rows(rows)
+        kinds = tuple(EACH if a in axes else LINE if thin.shape[a] > 1 else SAME for a in range(thin.ndim))
+        return Cells(values.shape, kinds, np.zeros(along, np.uint64), forms.reshape(along))
 
-def _cells_of(values: Array, each: tuple[int, ...], ledger: Ledger) -> Cells:
-    thin = thinned(values)
-    axes = [axis for axis in sorted(each) if thin.shape[axis] > 1]
-    others = [axis for axis in range(thin.ndim) if axis not in axes]
-    along = tuple(thin.shape[axis] if axis in axes else 1 for axis in range(thin.ndim))
-    grid(along)
-    rows = thin.transpose([*axes, *others]).reshape(math.prod(along), -1)
-    forms = _scalar_forms(rows[:, 0], ledger) if rows.shape[1] == 1 else ledger.forms(rows)
-    kinds = tuple(EACH if a in axes else LINE if thin.shape[a] > 1 else SAME for a in range(thin.ndim))
-    return Cells(values.shape, kinds, np.zeros(along, np.uint64), forms.reshape(along))
+    def _rows(self, rows: Array) -> Bits:
+        return np.array([self.ledger.form(row, stored=self.reference is not None) for row in rows], np.uint64)
 
-
-def _scalar_forms(column: Array, ledger: Ledger) -> Bits:
-    """Return the form of each number, with minus infinity marked."""
-    distinct, places = np.unique(column, return_inverse=True)
-    forms = ledger.forms(distinct.reshape(-1, 1))
-    if distinct.dtype.kind == "f":
-        forms[distinct <= LOWEST_SCORE] = np.uint64(1)
-    return forms[places.reshape(-1)]
+    def _scalars(self, column: Array) -> Bits:
+        """Return the form of each number, with minus infinity marked."""
+        distinct, places = np.unique(column, return_inverse=True)
+        forms = self._rows(distinct.reshape(-1, 1))
+        if distinct.dtype.kind == "f":
+            forms[distinct <= LOWEST_SCORE] = LOWEST
+        return forms[places.reshape(-1)]
 
 
 def thinned(values: Array) -> Array:

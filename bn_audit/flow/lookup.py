@@ -14,6 +14,7 @@ from bn_audit.flow.cells import (
     SAME,
     SAMPLES,
     Cells,
+    absolute,
     at_most,
     every,
     explicit,
@@ -26,7 +27,7 @@ from bn_audit.flow.cells import (
 from bn_audit.flow.constants import Array
 from bn_audit.flow.movement import reshaped, sliced
 from bn_audit.flow.reduction import reduced
-from bn_audit.flow.tokens import mixed, token
+from bn_audit.flow.tokens import Bits, mixed, token
 
 
 def any_of(cells: Cells, axes: tuple[int, ...], seed: object) -> Cells:
@@ -125,10 +126,11 @@ def put(cells: Cells, flat: Array, updates: Cells, axes: tuple[int, ...], *, com
     if combine is None:
         owners[places], forms[places] = new_owners, new_forms
     else:
-        added = mixed(new_forms, token("scatter", combine))
-        forms[places] = mixed(forms[places], token("scattered", combine))
+        before, named = owners.copy(), absolute(owners, forms)
         np.bitwise_or.at(owners, places, new_owners)
-        np.add.at(forms, places, np.broadcast_to(added, (places.size, *tail)))
+        forms = _scattered(forms, places, new_forms, combine)
+        named = _scattered(named, places, absolute(new_owners, new_forms), combine)
+        forms = np.where(several(may(owners)) & (owners != before), named, forms)
     lines = tuple(
         EACH if i in each else LINE if LINE in (opened.kinds[count + i], news.kinds[flat.ndim + i]) else SAME
         for i in range(cells.rank - count)
@@ -136,6 +138,15 @@ def put(cells: Cells, flat: Array, updates: Cells, axes: tuple[int, ...], *, com
     kinds = opened.kinds[:count] + lines
     result = Cells(cells.shape, kinds, owners.reshape(opened.owners.shape), forms.reshape(opened.forms.shape))
     return tidied(replace(result, selects=cells.selects or updates.selects))
+
+
+def _scattered(forms: Bits, places: Array, new_forms: Bits, combine: object) -> Bits:
+    """Return the forms with others added to them in any order."""
+    result = forms.copy()
+    result[places] = mixed(result[places], token("scattered", combine))
+    added = mixed(new_forms, token("scatter", combine))
+    np.add.at(result, places, np.broadcast_to(added, (places.size, *forms.shape[1:])))
+    return result
 
 
 def put_by_data(seed: object, cells: Cells, axes: tuple[int, ...], indices: Cells, updates: Cells) -> Cells:

@@ -143,6 +143,10 @@ def taken(cells: Cells, axis: int, indices: NDArray[Any]) -> Cells:
         raise ShapeConflictError(f"index {int(flat.min())}..{int(flat.max())} is outside an axis of {size}")
     shape = (*cells.shape[:axis], *flat.shape, *cells.shape[axis + 1 :])
     kind = cells.kinds[axis]
+    if kind == LINE and flat.size > 1 and (flat == flat.flat[0]).all():
+        one = _one_of_line(cells, axis, int(flat.flat[0]))
+        one = reshaped(one, (*cells.shape[:axis], *(1,) * flat.ndim, *cells.shape[axis + 1 :]))
+        return broadcast(one, shape)
     if kind == LINE and flat.size == 1:
         return reshaped(_one_of_line(cells, axis, int(flat.reshape(-1)[0])), shape)
     if kind == LINE and flat.ndim == 1 and np.array_equal(flat, np.arange(size)):

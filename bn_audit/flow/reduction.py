@@ -7,8 +7,21 @@ from dataclasses import replace
 
 import numpy as np
 
-from bn_audit.flow.algebra import Operand, as_cells, forgiven, pointwise, with_constant
-from bn_audit.flow.cells import EACH, LINE, LOWEST, SAME, ZERO, Cells, all_from_some, in_order
+from bn_audit.flow.algebra import Operand, all_zero, as_cells, forgiven, pointwise, with_constant
+from bn_audit.flow.cells import (
+    EACH,
+    LINE,
+    LOWEST,
+    SAME,
+    ZERO,
+    Cells,
+    absolute,
+    all_from_some,
+    in_order,
+    may,
+    several,
+    uniform,
+)
 from bn_audit.flow.tokens import Bits, mixed, token
 
 IDEMPOTENT = frozenset({"mean", "max", "min"})
@@ -84,7 +97,9 @@ def _within_cells(cells: Cells, axes: tuple[int, ...], seed: object, kind: str) 
 def _over_cells(cells: Cells, each: tuple[int, ...], seed: object, kind: str, ordered: bool) -> Cells:
     """Reduce the axes along which every index has its cell."""
     by = token("reduce cells", seed)
-    forms = cells.forms
+    owners = np.bitwise_or.reduce(cells.owners, axis=each, keepdims=True)
+    # Zeros and infinities are told apart by their forms, so only forms that are marked with a sample change.
+    forms = np.where(several(may(owners)), absolute(cells.owners, cells.forms), cells.forms)
     if ordered:
         for axis in each:
             forms = in_order(forms, axis, by)
@@ -93,7 +108,6 @@ def _over_cells(cells: Cells, each: tuple[int, ...], seed: object, kind: str, or
     if kind == "mean":
         count = int(np.prod([cells.shape[axis] for axis in each]))
         forms = np.where(forms == ZERO, ZERO, mixed(forms, token("count", count)))
-    owners = np.bitwise_or.reduce(cells.owners, axis=each, keepdims=True)
     return replace(
         cells,
         shape=tuple(1 if axis in each else size for axis, size in enumerate(cells.shape)),
@@ -118,6 +132,9 @@ def _sum_of(marked: Bits, forms: Bits, axes: tuple[int, ...], kind: str) -> Bits
 def normalised(seed: object, operand: Operand, axes: Sequence[int], *, kind: str = "mean") -> Cells:
     """Return an array in which every element depends on itself and on all along `axes`, as in a softmax or norm."""
     cells = as_cells(operand)
+    if kind == "mean" and all(cells.shape[axis] == 1 for axis in axes):
+        # A single element less its own mean is zero.
+        return all_zero(cells.shape)
     statistic = reduced(cells, axes, (seed, "statistic"), kind=kind)
     return pointwise(seed, [cells, statistic], selects=False)
 
@@ -126,6 +143,8 @@ def softmax(seed: object, operand: Operand, axes: Sequence[int]) -> Cells:
     """Return a softmax: zero where the score is minus infinity, which counts for nothing elsewhere."""
     each = tuple(range(len(operand.shape)))
     cells = as_cells(operand, each if not isinstance(operand, Cells) else ())
+    if all(cells.shape[axis] == 1 for axis in axes):
+        return uniform(cells.shape, token("one"), repeated=True)
     result = normalised(seed, cells, axes, kind="exponential")
     return with_constant(result, np.broadcast_to(cells.forms == LOWEST, result.forms.shape), ZERO)
 
@@ -147,17 +166,26 @@ def running(
         return replace(cells, forms=mixed(cells.forms, by), kinds=kinds)
     step = -1 if backwards else 1
     turn = tuple(slice(None, None, step) if a == axis else slice(None) for a in range(cells.rank))
-    steps = mixed(cells.forms, token("running cells", seed))
-    if sums:
-        steps = np.where(cells.forms == ZERO, ZERO, steps)
-    else:
-        places = np.arange(cells.shape[axis], dtype=np.uint64)[::step]
-        steps = mixed(steps, places.reshape(tuple(-1 if a == axis else 1 for a in range(cells.rank))))
     owners = np.bitwise_or.accumulate(cells.owners[turn], axis=axis)
-    forms = np.add.accumulate(steps[turn], axis=axis)
     if exclusive:
-        owners, forms = _shifted(owners, axis), _shifted(forms, axis)
-    return replace(cells, owners=forgiven(owners[turn], cells.owners), forms=forms[turn])
+        owners = _shifted(owners, axis)
+    owners = owners[turn]
+
+    def accumulated(marks: Bits) -> Bits:
+        steps = mixed(marks, token("running cells", seed))
+        if sums:
+            steps = np.where(marks == ZERO, ZERO, steps)
+        else:
+            places = np.arange(cells.shape[axis], dtype=np.uint64)[::step]
+            steps = mixed(steps, places.reshape(tuple(-1 if a == axis else 1 for a in range(cells.rank))))
+        total = np.add.accumulate(steps[turn], axis=axis)
+        return _shifted(total, axis)[turn] if exclusive else total[turn]
+
+    met = several(may(owners))
+    forms = accumulated(cells.forms)
+    if met.any():
+        forms = np.where(met, accumulated(absolute(cells.owners, cells.forms)), forms)
+    return replace(cells, owners=forgiven(owners, cells.owners), forms=forms)
 
 
 def _shifted(bits: Bits, axis: int) -> Bits:
