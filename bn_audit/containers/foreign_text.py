@@ -9,6 +9,7 @@ from bn_audit.containers.target import FileTarget
 Named = tuple[str, str, bool]
 
 _EXPORT = "export the model to ONNX from the framework that wrote it and check that"
+_SAVE_BINARY = "load it with the onnx library, save it as model.onnx and check that"
 _NO_MODEL = "no model file: check the path"
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 
@@ -40,6 +41,8 @@ def name_text(target: FileTarget) -> Named | None:
         return _name_json(begin)
     if re.search(r"^(import \w|from [\w.]+ import |def \w+\(|class \w+[(:])", text, re.MULTILINE):
         return "Python source code", "check a factory instead: bn-audit check package.module:factory", False
+    if re.match(r"<\s*ir_version\s*:|ir_version:\s*\d", begin):
+        return "an ONNX model as text", _SAVE_BINARY, True
     if begin.startswith("7767517"):
         return "a parameter file of ncnn", _EXPORT, True
     if re.search(r"^\s*layers?\s*\{", text, re.MULTILINE):
@@ -72,6 +75,8 @@ def _name_xml(begin: str) -> Named:
 
 
 def _name_json(begin: str) -> Named:
+    if re.match(r'\{\s*"(ir_version|irVersion)"', begin):
+        return "an ONNX model as JSON", _SAVE_BINARY, True
     if '"modelTopology"' in begin:
         return "a TensorFlow.js model", _EXPORT, True
     if '"nodes"' in begin and '"arg_nodes"' in begin:
