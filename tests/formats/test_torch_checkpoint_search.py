@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import copy
+import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from bn_audit import check
 from bn_audit.containers.source import Source
 from bn_audit.containers.target import FileTarget
+from bn_audit.errors import UnsupportedFormatError
 from bn_audit.formats.torch_checkpoint import FORMAT
 from bn_audit.subject.subject import Subject
 
@@ -116,3 +120,22 @@ def test_layers_in_plain_containers_come_in_their_order(tmp_path: Path) -> None:
             ("by_name.a", False),
         ]
         assert [finding.code for finding in report.findings] == ["BN101", "BN108"]
+
+
+@pytest.mark.parametrize("suffix", ["bin", "safetensors"])
+def test_a_shard_on_its_own_lacks_what_the_others_hold(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"model-00001-of-00002.{suffix}"
+    half = {name: value for name, value in Net().state_dict().items() if "running" not in name}
+    save_file(half, path) if suffix == "safetensors" else torch.save(half, path)
+    report = check(path)
+    assert report.findings == ()
+    assert "shard 1 of 2" in report.unread[0]
+    whole = path.rename(tmp_path / f"model-00001-of-00001.{suffix}")
+    assert [finding.code for finding in check(whole).findings] == ["BN201"]
+
+
+def test_the_weights_of_caffe2_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "R-50.pkl"
+    path.write_bytes(pickle.dumps({"blobs": {"conv1_w": np.zeros((2, 3)), "res_conv1_bn_s": np.zeros(3)}}))
+    with pytest.raises(UnsupportedFormatError, match="Caffe2"):
+        check(path)

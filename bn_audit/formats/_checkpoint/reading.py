@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from bn_audit.containers.inert import InertDict
-from bn_audit.containers.shards import ShardIndex
+from bn_audit.containers.shards import ShardIndex, lone_shard
 from bn_audit.containers.source import Source
 from bn_audit.containers.target import FileTarget
 from bn_audit.containers.torch_file import StoredTensor, TorchFile, looks_like_torch_file, read_torch_file
@@ -37,9 +37,11 @@ _SHARDED_STATES = {
 def read_checkpoint(target: FileTarget, *, format_name: str) -> Subject:
     """Return every model of a checkpoint or of the shards that an index names; see the format's ``read``."""
     parts = _Parts()
+    partial = None
     if target.shard_index is not None:
         _read_shards(target, target.shard_index, parts)
     else:
+        partial = lone_shard(target.source.path.name)
         _read_file(target, parts)
     return Subject(
         source=target.name,
@@ -47,8 +49,9 @@ def read_checkpoint(target: FileTarget, *, format_name: str) -> Subject:
         facts=_facts(parts),
         models=tuple(parts.models),
         norms=tuple(parts.norms),
-        orphans=tuple(parts.orphans),
+        orphans=tuple(parts.orphans) if partial is None else (),
         has_optimizer_state=parts.has_optimizer_state,
+        unread=() if partial is None else (partial,),
     )
 
 
@@ -155,6 +158,10 @@ def _search(file: TorchFile, name: str) -> Found:
             if key in file.root:
                 raise UnsupportedFormatError(f"{name}: this is {reason}")
     if not found.modules and not found.state_dicts:
+        if isinstance(file.root, dict) and "blobs" in file.root:
+            raise UnsupportedFormatError(
+                f"{name}: this is a Caffe2 checkpoint of Detectron: load it with detectron2 and save model.state_dict()"
+            )
         if file.is_tensor(file.root):
             holds = "a single tensor"
         elif found.has_optimizer_state:
