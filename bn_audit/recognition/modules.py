@@ -10,6 +10,7 @@ shows that it is another thing that keeps running statistics:
   not tell: the batch norms of meta-learning hold theirs so too, but have a momentum.
 - Quantised batch norms of ``torch.ao.nn.quantized`` ignore the mode too.
 - ActNorm (Glow, VQGAN) takes its scale from the first batch and keeps it.
+- Modules of ``torch.fx`` and ``torch.export`` that only hold tensors: the calls in their graph fix the mode.
 - Observation normalisers of reinforcement learning (RunningMeanStd) keep a sample ``count``, or are called so, and
   normalise with the running values in either mode: no norm layer.
 """
@@ -49,6 +50,9 @@ OBSERVATION_COUNTS = frozenset({"count", "counter", "n", "num_samples", "num_ste
 """Names under which observation normalisers count their samples."""
 
 OBSERVATION_NAME = re.compile(r"running_?(?:mean|norm|stat|std)|normali[sz]er|value_?norm|obs(?:ervation)?_?norm", re.I)
+_GRAPH_HOLDER = re.compile(r"^torch\.nn\.modules\.module\.Module$|^torch\.fx\.|^torch\.export\.unflatten\.")
+"""What only holds the tensors of a graph, as below ``ExportedProgram.module()``: the graph decides, not the flag."""
+
 _QUANTISED = re.compile(r"\.nn\.(?:intrinsic\.)?quantized\.")
 _BATCH_NORM_NAME = re.compile(r"batch_?(?:re)?norm|batch_?instance_?norm|\bABN|InPlaceABN|evo_?norm", re.IGNORECASE)
 _INSTANCE_NORM_NAME = re.compile(
@@ -92,6 +96,8 @@ def norm_of_module(
     has_statistics = any(held.get(name) is not None for name in STATISTIC_NAMES)
     is_either = verdict.kind.is_batch_norm and verdict.confidence is not Confidence.HIGH and not has_statistics
     mode = mode_of(attributes.get("training"))
+    if mode_origin is ModeOrigin.MODULE_FLAG and _GRAPH_HOLDER.search(module.type_name):
+        mode, mode_origin = Mode.UNKNOWN, ModeOrigin.NOT_RECORDED
     tensors = (mean, variance, weight, bias)
     return NormLayer(
         model=model,

@@ -15,7 +15,7 @@ from torch import nn
 from bn_audit import check
 from bn_audit.audit import read_subject
 from bn_audit.containers.target import FactoryTarget, ModuleTarget
-from bn_audit.errors import FactoryError
+from bn_audit.errors import FactoryError, UnsupportedFormatError
 from bn_audit.formats.live_module import FORMAT
 from bn_audit.subject.norm import Mode, NormKind
 from bn_audit.subject.subject import Facts, Form, Model, Subject
@@ -211,3 +211,25 @@ def test_a_file_that_stores_shared_tensors_once_is_complete(tmp_path: Path) -> N
     loading = FORMAT.read(ModuleTarget(module=Net(), weights=read_weights(path))).loading
     assert loading is not None
     assert (loading.missing, loading.unexpected) == ((), ())
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_torchscript_is_not_judged_by_its_modules(tmp_path: Path) -> None:
+    traced = torch.jit.trace(small().train(), torch.zeros(2, 3, 4, 4), check_trace=False).eval()
+    with pytest.raises(UnsupportedFormatError, match=r"torch\.jit\.save"):
+        check(traced)
+    report = check(nn.ModuleDict({"body": traced, "head": small()}).eval())
+    assert report.findings == ()
+    assert [norm.path for norm in report.norms] == ["head.1"]
+    assert len(report.unread) == 1
+    assert report.unread[0].startswith("body: a TorchScript module inside")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("unflatten", [True, False])
+def test_the_module_of_an_exported_program_does_not_say_its_mode(unflatten: bool) -> None:
+    """Its flags are True in either mode; the calls in its graph decide."""
+    program = torch.export.export(small(), (torch.zeros(2, 3, 4, 4),))
+    report = check(torch.export.unflatten(program) if unflatten else program.module())
+    assert [finding.code for finding in report.findings] == ["BN111"]
+    assert [(norm.path, norm.mode, norm.uses_batch_statistics) for norm in report.norms] == [("1", Mode.UNKNOWN, None)]

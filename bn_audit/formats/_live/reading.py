@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bn_audit.containers.target import FactoryTarget, ModuleTarget
-from bn_audit.errors import FactoryError, TensorUnavailableError
+from bn_audit.errors import FactoryError, TensorUnavailableError, UnsupportedFormatError
 from bn_audit.formats._live.weights import Expected, fit_weights
 from bn_audit.recognition.description import HeldTensor, ModuleDescription
 from bn_audit.recognition.modules import STATISTIC_NAMES
@@ -45,7 +45,15 @@ def read_live(target: FactoryTarget | ModuleTarget, *, format_name: str) -> Subj
         loading, norms = fit_weights(target.weights, _state_dict(module), norms)
     if not any(_is_on_meta(module, norm.path) for norm in norms):
         facts |= Facts.VALUES
-    return Subject(source=target.name, format=format_name, facts=facts, models=(model,), norms=norms, loading=loading)
+    return Subject(
+        source=target.name,
+        format=format_name,
+        facts=facts,
+        models=(model,),
+        norms=norms,
+        loading=loading,
+        unread=tuple(_scripted(module)),
+    )
 
 
 def _build(spec: str) -> torch.nn.Module:
@@ -58,7 +66,7 @@ def _build(spec: str) -> torch.nn.Module:
             value: object = importlib.import_module(package)
             for part in name.split("."):
                 value = getattr(value, part)
-            if callable(value) and not _is_module(value):
+            if callable(value) and not _is_any_module(value):
                 value = value()
     except (Exception, SystemExit) as error:  # the user's code may raise anything; it becomes one clear message
         raise FactoryError(
@@ -72,6 +80,11 @@ def _build(spec: str) -> torch.nn.Module:
 def _module(value: object, name: str) -> torch.nn.Module:
     import torch
 
+    if isinstance(value, torch.jit.ScriptModule):
+        raise UnsupportedFormatError(
+            f"{name}: this is a TorchScript module, whose code decides its mode: write it with torch.jit.save and "
+            "check that file"
+        )
     if isinstance(value, torch.nn.Module):
         return value
     raise FactoryError(
@@ -80,22 +93,42 @@ def _module(value: object, name: str) -> torch.nn.Module:
     )
 
 
-def _is_module(value: object) -> bool:
+def _scripted(module: torch.nn.Module) -> Iterator[str]:
+    """Yield a reason for each TorchScript module inside: its code decides its mode, so no layer of it is judged."""
+    import torch
+
+    seen: set[str] = set()
+    for path, child in module.named_modules():
+        if isinstance(child, torch.jit.ScriptModule):
+            seen.add(path)
+            if path.rpartition(".")[0] not in seen:
+                yield f"{path}: a TorchScript module inside: write it with torch.jit.save and check that file"
+
+
+def _is_any_module(value: object) -> bool:
     import torch
 
     return isinstance(value, torch.nn.Module)
+
+
+def _is_module(value: object) -> bool:
+    import torch
+
+    return isinstance(value, torch.nn.Module) and not isinstance(value, torch.jit.ScriptModule)
 
 
 def _children(module: object) -> Iterator[tuple[str, object]]:
     import torch
 
     if isinstance(module, torch.nn.Module):  # named_children() would leave out a child's second name
-        yield from ((name, child) for name, child in module._modules.items() if child is not None)
+        yield from ((name, child) for name, child in module._modules.items() if _is_module(child))
 
 
 def _attributes(module: object) -> Mapping[object, object]:
     attributes: dict[object, object] = {}
     attributes.update(vars(module))
+    if type(module).__module__ == "torch.export.unflatten":
+        attributes.pop("graph_module", None)  # the same tensors once more
     return attributes
 
 

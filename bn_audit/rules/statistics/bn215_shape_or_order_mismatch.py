@@ -17,9 +17,9 @@ Example:
 Remedy: prune all tensors of a layer together with num_features; check the order of the blobs in the conversion (weight,
     bias, mean, variance).
 Limits: whether mean and variance are swapped is a guess from their signs, with medium confidence. A num_features that
-    alone disagrees does no harm until a state dict is loaded: a warning. Statistics whose length is a multiple of the
-    scale's belong to a ghost batch norm: silent in classes other than torch's, a warning in a state dict. A single
-    scale for all channels is left alone in classes that are batch norms of their own kind.
+    alone disagrees does no harm in a batch norm until a state dict is loaded: a warning there. Statistics whose length
+    is a multiple of the scale's belong to a ghost batch norm: silent in classes other than torch's, a warning in a
+    state dict. A single scale for all channels is left alone in classes that are batch norms of their own kind.
 Sources: torch.nn.functional.batch_norm, which checks the lengths at run time; nerox8664/pytorch2keras
     issue 120.
 """
@@ -34,7 +34,7 @@ from bn_audit.rules._layers import ONNX_ORIGINS, counted, norm_counts
 from bn_audit.rules._values import values_of
 from bn_audit.rules.statistics._order import looks_swapped
 from bn_audit.subject.finding import Confidence, EvidenceValue, Finding, Severity
-from bn_audit.subject.norm import NormLayer
+from bn_audit.subject.norm import NormKind, NormLayer
 from bn_audit.subject.subject import Facts, Subject
 
 TORCH_LAYERS = "torch.nn.modules.batchnorm."
@@ -89,7 +89,7 @@ def _length_problem(norm: NormLayer) -> str | None:
             ("running_var", "running_mean") if norm.running_mean is None else ("running_mean", "running_var")
         )
         return f"{stored} without {lacking}"
-    return None
+    return _stated(norm, lengths) if norm.kind is NormKind.INSTANCE_NORM else None
 
 
 def _length_doubt(norm: NormLayer) -> str | None:
@@ -100,10 +100,15 @@ def _length_doubt(norm: NormLayer) -> str | None:
         return (
             f"{_listed(lengths)}: right only for a batch norm with statistics for each split" if is_doubtful else None
         )
+    return _stated(norm, lengths) if norm.kind is not NormKind.INSTANCE_NORM else None
+
+
+def _stated(norm: NormLayer, lengths: dict[str, int]) -> str | None:
+    """Return how num_features disagrees; the forward pass of an instance norm compares it, a batch norm's does not."""
     length = next(iter(lengths.values()), None)
-    if length is not None and norm.num_features is not None and length != norm.num_features:
-        return f"num_features {norm.num_features}, tensors {length}"
-    return None
+    if length is None or norm.num_features is None or length == norm.num_features:
+        return None
+    return f"num_features {norm.num_features}, tensors {length}"
 
 
 def _lengths(norm: NormLayer) -> dict[str, int]:

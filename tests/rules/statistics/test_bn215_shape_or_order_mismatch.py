@@ -5,6 +5,7 @@ from rule_subjects import (
     batch_norm,
     graph,
     header,
+    instance_norm,
     only,
     onnx_norm,
     outcome,
@@ -33,6 +34,8 @@ def test_a_number_of_features_that_was_not_updated():
     finding = only(RULE, subject(batch_norm("bn", num_features=8)))
     assert "bn: num_features 8, tensors 4" in finding.message
     assert finding.severity is Severity.WARNING
+    affine = instance_norm("in", num_features=8, affine=True)
+    assert only(RULE, subject(affine)).severity is Severity.ERROR
 
 
 def test_one_statistic_without_the_other():
