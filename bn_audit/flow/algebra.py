@@ -36,6 +36,7 @@ from bn_audit.flow.cells import (
     some,
 )
 from bn_audit.flow.constants import Constant
+from bn_audit.flow.patterns import with_patterns
 from bn_audit.flow.tokens import Bits, mixed, token
 
 Operand: TypeAlias = Cells | Constant
@@ -184,13 +185,11 @@ def with_constant(cells: Cells, where: np.ndarray[tuple[int, ...], np.dtype[np.b
 def product(seed: object, operands: Sequence[Operand]) -> Cells:
     """Return an element-wise product: zero where an operand is known to be zero, for finite values of the others."""
     tracked = [operand for operand in operands if isinstance(operand, Cells)]
-    if any(several(may(cells.owners)).any() for cells in tracked):
-        # A zero weight undoes what mixed, so it is looked for only then.
-        if any(isinstance(operand, Constant) and operand.is_zero() for operand in operands):
-            shape = broadcast_shape([operand.shape for operand in operands])
-            return all_zero(shape)
-        if len(tracked) > 1 and any(cells.selects for cells in tracked):
-            operands = [less_certain(o) if isinstance(o, Cells) and _selected(o, tracked) else o for o in operands]
+    mixes = any(several(may(cells.owners)).any() for cells in tracked)
+    # A zero weight undoes what mixed, so it is looked for only then.
+    if mixes and any(isinstance(operand, Constant) and operand.is_zero() for operand in operands):
+        return all_zero(broadcast_shape([operand.shape for operand in operands]))
+    operands = with_patterns(operands)
     on_grid = aligned(operands)
     result = joined(seed, on_grid, any(cells.selects for cells in on_grid.operands))
     zero = np.zeros(result.forms.shape, bool)
@@ -211,10 +210,6 @@ def _where_not_zero(result: Cells, on_grid: Aligned, operands: Sequence[Operand]
             kept = packed(result.owners & (SAMPLES | FLAGS), some(result.owners), every(cells.owners))
             result = replace(result, owners=np.where(partly, kept, result.owners))
     return result
-
-
-def _selected(cells: Cells, operands: Sequence[Cells]) -> bool:
-    return any(other.selects for other in operands if other is not cells)
 
 
 def all_zero(shape: tuple[int, ...]) -> Cells:

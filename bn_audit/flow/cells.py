@@ -36,7 +36,9 @@ FORGIVE = np.uint64(1 << 13)
 """Cells in which samples meet become constants, so that later meetings can be found too."""
 MET = np.uint64(1 << 14)
 """Samples met here and were forgiven."""
-FLAGS = DOUBT | FORGIVE | MET
+LOW = np.uint64(1 << 15)
+"""A very negative constant was put in or added, as masks of attention do: after a softmax little or nothing is left."""
+FLAGS = DOUBT | FORGIVE | MET | LOW
 
 ZERO, LOWEST = np.uint64(0), np.uint64(1)
 """Forms of constants: exactly zero, and minus infinity or so low that its exponential is zero beside any other."""

@@ -9,11 +9,12 @@ import numpy as np
 from bn_audit.flow.algebra import Aligned, Operand, aligned, joined
 from bn_audit.flow.cells import EACH, FLAGS, LINE, SAMPLES, Cells, every, less_certain, may, packed
 from bn_audit.flow.constants import Constant, thinned
+from bn_audit.flow.patterns import with_patterns
 
 
 def chosen(seed: object, condition: Operand, yes: Operand, no: Operand) -> Cells:
     """Return ``condition ? yes : no`` element by element."""
-    on_grid = aligned([condition, yes, no])
+    on_grid = aligned(with_patterns([condition, yes, no]))
     decider, left, right = on_grid.operands
     if isinstance(condition, Cells) and may(decider.owners).any():
         # What the data chooses may be just what belongs to the chooser.

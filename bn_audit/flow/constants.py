@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bn_audit.errors import ArtifactError
-from bn_audit.flow.cells import EACH, LINE, LOWEST, SAME, ZERO, Cells, grid, uniform
+from bn_audit.flow.cells import EACH, LINE, LOW, LOWEST, SAME, ZERO, Cells, grid, uniform
 from bn_audit.flow.tokens import Bits, digest, token
 from bn_audit.subject.tensor import TensorRef, decode
 
@@ -27,8 +27,11 @@ TOLERANCE = 2e-6
 """Relative difference up to which computed constants are equal, some 16 units in the last place of float32: numpy's
 vectorised functions differ in the last place from lane to lane (found on the position encoding of EdgeNeXt)."""
 
-LOWEST_SCORE = -1e30
-"""Constants below it act as minus infinity beside finite scores; masks use float32's lowest value."""
+LOWEST_SCORE = -0.99e9
+"""Constants below it act as minus infinity beside any score that a network computes; masks use float32's lowest value
+or -1e9."""
+LOW_SCORE = -1e3
+"""Constants below it leave little after a softmax beside usual scores."""
 
 _NATIVE = {name: np.dtype(name) for name in ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32")}
 _NATIVE |= {name: np.dtype(name) for name in ("uint64", "float16", "float32", "float64", "complex64", "complex128")}
@@ -154,9 +157,14 @@ class Constant:
             values = self.values()
         if values is None:
             lines = uniform(self.shape, self.form())
-            if self._values is None:
+            if self._values is None and self.size > 1:
                 return lines
-            kinds = tuple(LINE if size > 1 else SAME for size in thinned(self._values).shape)
+            values = self.values()
+            if values is None:
+                return lines
+            if self.size == 1:
+                return self._cells_of(values, ())
+            kinds = tuple(LINE if size > 1 else SAME for size in thinned(values).shape)
             return Cells(self.shape, kinds, lines.owners, lines.forms)
         return self._cells_of(values, each)
 
@@ -169,7 +177,9 @@ class Constant:
         rows = thin.transpose([*axes, *others]).reshape(math.prod(along), -1)
         forms = self._scalars(rows[:, 0]) if rows.shape[1] == 1 else self._rows(rows)
         kinds = tuple(EACH if a in axes else LINE if thin.shape[a] > 1 else SAME for a in range(thin.ndim))
-        return Cells(values.shape, kinds, np.zeros(along, np.uint64), forms.reshape(along))
+        low = np.where((rows <= LOW_SCORE).all(axis=1), LOW, np.uint64(0)) if thin.dtype.kind == "f" else np.zeros(1)
+        owners = np.broadcast_to(low.astype(np.uint64).reshape(along if low.size > 1 else (1,) * thin.ndim), along)
+        return Cells(values.shape, kinds, owners, forms.reshape(along))
 
     def _rows(self, rows: Array) -> Bits:
         return np.array([self.ledger.form(row, stored=self.reference is not None) for row in rows], np.uint64)

@@ -60,10 +60,10 @@ def looked_up(seed: object, table: Operand, axis: int, indices: Operand) -> Cell
     before, after = entry.shape[:axis], entry.shape[axis + 1 :]
     entry = reshaped(entry, (*before, *(1,) * rank, *after))
     places = reshaped(places, (*(1,) * len(before), *places.shape, *(1,) * len(after)))
-    return _by_choice((seed, "look up"), places, entry)
+    return by_choice((seed, "look up"), places, entry)
 
 
-def _by_choice(seed: object, places: Cells, entry: Cells) -> Cells:
+def by_choice(seed: object, places: Cells, entry: Cells) -> Cells:
     """Return the entries chosen at `places`: where they may be of several samples, nothing certain is left of both."""
     if several(may(entry.owners)).any():
         open_ended = several(may(entry.owners))
@@ -79,7 +79,7 @@ def chosen_along(seed: object, table: Operand, axis: int, indices: Operand) -> C
         if other != axis and places.shape[other] != cells.shape[other]:
             cells = sliced(cells, other, 0, 1, places.shape[other])
     entry = any_of(cells, (axis,), (seed, "entry"))
-    return _by_choice((seed, "choose"), places, entry)
+    return by_choice((seed, "choose"), places, entry)
 
 
 def gathered(cells: Cells, flat: Array, shape: tuple[int, ...], axes: tuple[int, ...]) -> Cells:

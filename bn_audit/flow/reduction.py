@@ -11,12 +11,14 @@ from bn_audit.flow.algebra import Operand, all_zero, as_cells, forgiven, pointwi
 from bn_audit.flow.cells import (
     EACH,
     LINE,
+    LOW,
     LOWEST,
     SAME,
     ZERO,
     Cells,
     absolute,
     all_from_some,
+    at_most,
     in_order,
     may,
     several,
@@ -143,6 +145,10 @@ def softmax(seed: object, operand: Operand, axes: Sequence[int]) -> Cells:
     """Return a softmax: zero where the score is minus infinity, which counts for nothing elsewhere."""
     each = tuple(range(len(operand.shape)))
     cells = as_cells(operand, each if not isinstance(operand, Cells) else ())
+    if (cells.owners & LOW).any():
+        # Whether a weight of practically nothing lets anything through depends on the data.
+        faint = ((cells.owners & LOW) != 0) & (cells.forms != LOWEST)
+        cells = replace(cells, owners=np.where(faint, at_most(cells.owners), cells.owners) & ~LOW)
     if all(cells.shape[axis] == 1 for axis in axes):
         return uniform(cells.shape, token("one"), repeated=True)
     result = normalised(seed, cells, axes, kind="exponential")

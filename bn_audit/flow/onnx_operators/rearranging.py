@@ -186,7 +186,21 @@ def eye_like(call: Call, arrays: list[Array]) -> Array:
 
 
 def matmul(_: Call, arrays: list[Array]) -> Array:
+    if arrays[0].size * arrays[1].shape[-1] > MAX_COPIED << 4:
+        raise UndecidableError("too many products")
     return np.asarray(np.matmul(small(arrays[0]), small(arrays[1])))
+
+
+def einsum(call: Call, arrays: list[Array]) -> Array:
+    equation = call.text("equation", "").replace(" ", "")
+    letters = {
+        letter: size
+        for term, a in zip(equation.split("->")[0].split(","), arrays, strict=True)
+        for letter, size in zip(term, a.shape, strict=False)
+    }
+    if "." in equation or math.prod(letters.values()) > MAX_COPIED:
+        raise UndecidableError("too many products")
+    return np.asarray(np.einsum(equation, *arrays))
 
 
 TABLE: dict[str, Evaluator] = {
@@ -217,4 +231,5 @@ TABLE: dict[str, Evaluator] = {
     "Trilu": trilu,
     "EyeLike": eye_like,
     "MatMul": matmul,
+    "Einsum": einsum,
 }
