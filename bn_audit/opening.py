@@ -76,7 +76,7 @@ def format_of(target: Target) -> Format:
         names = " and ".join(item.name for item in matches)
         raise AmbiguousFormatError(f"{target.name}: is {names} at once: a file of two formats is not audited")
     if isinstance(target, FileTarget):
-        from bn_audit.containers.foreign import identify
+        from bn_audit.containers.foreign.naming import identify
 
         foreign = identify(target)
         if foreign is not None:

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 import torch
 
-from bn_audit.containers.foreign import ForeignFile, identify, shard_by_name
+from bn_audit.containers.foreign.naming import ForeignFile, identify, shard_by_name
 from bn_audit.containers.source import Source
 from bn_audit.containers.target import FileTarget
-from bn_audit.containers.torch_file import looks_like_torch_file
+from bn_audit.containers.torch_file.reading import looks_like_torch_file
 from bn_audit.errors import ArtifactError
 
 

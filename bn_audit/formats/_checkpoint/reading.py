@@ -10,7 +10,7 @@ from bn_audit.containers.inert import InertDict
 from bn_audit.containers.shards import ShardIndex, lone_shard
 from bn_audit.containers.source import Source
 from bn_audit.containers.target import FileTarget
-from bn_audit.containers.torch_file import StoredTensor, TorchFile, looks_like_torch_file, read_torch_file
+from bn_audit.containers.torch_file.reading import StoredTensor, TorchFile, looks_like_torch_file, read_torch_file
 from bn_audit.errors import LimitExceededError, MalformedFileError, NoModelError, UnsupportedFormatError
 from bn_audit.formats._checkpoint.modules import Hold, module_access
 from bn_audit.formats._checkpoint.search import Found, find_models

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Sized
 
-from bn_audit.containers.onnx_records import (
+from bn_audit.containers.onnx_file.records import (
     AttributeRecord,
     FunctionRecord,
     GraphRecord,
@@ -18,7 +18,7 @@ from bn_audit.containers.onnx_records import (
     TensorRecord,
     ValueRecord,
 )
-from bn_audit.containers.onnx_tensors import dtype_name, tensor_ref
+from bn_audit.containers.onnx_file.tensors import dtype_name, tensor_ref
 from bn_audit.containers.source import Source
 from bn_audit.errors import LimitExceededError, MalformedFileError
 from bn_audit.formats._onnx.calls import Body, Call

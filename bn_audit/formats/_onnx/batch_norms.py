@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from bn_audit.containers.onnx_tensors import check_external
+from bn_audit.containers.onnx_file.tensors import check_external
 from bn_audit.errors import MalformedFileError
 from bn_audit.formats._onnx.calls import Call
 from bn_audit.formats._onnx.evaluation import constant

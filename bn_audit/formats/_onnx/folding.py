@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from bn_audit.containers.onnx_tensors import dtype_name
+from bn_audit.containers.onnx_file.tensors import dtype_name
 from bn_audit.formats._onnx.arithmetic import (
     BINARY,
     UNARY,

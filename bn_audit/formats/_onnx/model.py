@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bn_audit.containers.onnx_messages import read_model
-from bn_audit.containers.onnx_records import ModelRecord
+from bn_audit.containers.onnx_file.messages import read_model
+from bn_audit.containers.onnx_file.records import ModelRecord
 from bn_audit.containers.source import Source
 from bn_audit.errors import MalformedFileError, NoModelError
 from bn_audit.formats._onnx.assembly import assemble

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from bn_audit.containers.onnx_records import TensorRecord
+from bn_audit.containers.onnx_file.records import TensorRecord
 from bn_audit.formats._onnx.calls import Body, Call
 from bn_audit.subject.graph import Dim, GraphValue
 from bn_audit.subject.tensor import TensorRef

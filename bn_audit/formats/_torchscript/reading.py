@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from bn_audit.containers.archive import Archive
 from bn_audit.containers.target import FileTarget
-from bn_audit.containers.torch_file import TorchFile, read_torch_archive
+from bn_audit.containers.torch_file.reading import TorchFile, read_torch_archive
 from bn_audit.formats._torchscript.evaluation import Evaluation
 from bn_audit.formats._torchscript.graph import NormCall
 from bn_audit.formats._torchscript.inputs import Inputs, has_statistics

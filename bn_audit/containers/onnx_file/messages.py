@@ -6,7 +6,7 @@ skipped: documentation, annotations, device configurations, training graphs.
 
 from __future__ import annotations
 
-from bn_audit.containers.onnx_building import (
+from bn_audit.containers.onnx_file.building import (
     build_attribute,
     build_dimension,
     build_function,
@@ -23,7 +23,7 @@ from bn_audit.containers.onnx_building import (
     build_value_type,
     is_needless_entry,
 )
-from bn_audit.containers.onnx_records import ModelRecord
+from bn_audit.containers.onnx_file.records import ModelRecord
 from bn_audit.containers.protobuf import Kind, MessageType, ProtobufReader
 from bn_audit.containers.source import Source
 from bn_audit.errors import MalformedFileError

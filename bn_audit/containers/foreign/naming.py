@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from bn_audit.containers.foreign_archives import name_tar, name_zip
-from bn_audit.containers.foreign_text import name_pointer, name_text
+from bn_audit.containers.foreign.archives import name_tar, name_zip
+from bn_audit.containers.foreign.text import name_pointer, name_text
 from bn_audit.containers.target import FileTarget
 
 _EXPORT = "export the model to ONNX from the framework that wrote it and check that"

@@ -10,7 +10,7 @@ import sys
 from array import array
 from collections.abc import Callable
 
-from bn_audit.containers.onnx_records import TensorRecord
+from bn_audit.containers.onnx_file.records import TensorRecord
 from bn_audit.containers.protobuf import Span, varints
 from bn_audit.containers.source import Source
 from bn_audit.errors import LimitExceededError, MalformedFileError, MissingTargetError, TensorUnavailableError

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from bn_audit.containers.inert import Global, Instance
 from bn_audit.containers.strided import check_extent, contiguous_bytes
-from bn_audit.containers.torch_file_storage import MAX_DIMENSIONS, Storage, dtype_name, item_size
+from bn_audit.containers.torch_file.storage import MAX_DIMENSIONS, Storage, dtype_name, item_size
 from bn_audit.errors import LimitExceededError, MalformedFileError, TensorUnavailableError
 from bn_audit.subject.tensor import ITEM_SIZES, TensorRef
 

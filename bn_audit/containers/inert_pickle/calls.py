@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from bn_audit.containers.inert import InertDict, Instance
-from bn_audit.containers.inert_pickle_machine import Machine, StoredBytes
+from bn_audit.containers.inert_pickle.machine import Machine, StoredBytes
 
 Maker = Callable[[Machine, tuple[object, ...]], object]
 

@@ -1,4 +1,4 @@
-"""Records out of the fields of ONNX messages; the tables of fields stand in ``onnx_messages``.
+"""Records out of the fields of ONNX messages; the tables of fields stand in ``messages``.
 
 Source: onnx/onnx.proto of ONNX 1.23.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from bn_audit.containers.onnx_records import (
+from bn_audit.containers.onnx_file.records import (
     AttributeRecord,
     AttributeType,
     Dim,

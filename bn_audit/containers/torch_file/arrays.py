@@ -12,11 +12,11 @@ from operator import mul
 
 from bn_audit.containers.byte_range import ByteRange
 from bn_audit.containers.inert import Global, Instance
-from bn_audit.containers.inert_pickle import StoredBytes
+from bn_audit.containers.inert_pickle.reading import StoredBytes
 from bn_audit.containers.source import Readable
 from bn_audit.containers.strided import contiguous_bytes
-from bn_audit.containers.torch_file_storage import MAX_DIMENSIONS
-from bn_audit.containers.torch_file_tensor import MAX_TENSOR_BYTES, StoredTensor
+from bn_audit.containers.torch_file.storage import MAX_DIMENSIONS
+from bn_audit.containers.torch_file.tensor import MAX_TENSOR_BYTES, StoredTensor
 from bn_audit.errors import LimitExceededError, MalformedFileError
 from bn_audit.subject.tensor import ITEM_SIZES
 

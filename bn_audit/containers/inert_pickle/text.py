@@ -12,9 +12,9 @@ from __future__ import annotations
 import codecs
 
 from bn_audit.containers.inert import Global
-from bn_audit.containers.inert_pickle_calls import INSTANCE_COST, call
-from bn_audit.containers.inert_pickle_machine import Machine, Opcode
-from bn_audit.containers.inert_pickle_operands import decode_python2, decode_text, read_line, read_number
+from bn_audit.containers.inert_pickle.calls import INSTANCE_COST, call
+from bn_audit.containers.inert_pickle.machine import Machine, Opcode
+from bn_audit.containers.inert_pickle.operands import decode_python2, decode_text, read_line, read_number
 
 
 def _int(machine: Machine, data: bytes, pos: int) -> int:

@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bn_audit.containers.inert import PersistentId
-from bn_audit.containers.inert_pickle import read_pickle_at
+from bn_audit.containers.inert_pickle.reading import read_pickle_at
 from bn_audit.containers.source import Readable
-from bn_audit.containers.torch_file_storage import Storage, StorageId, item_size, storage_id
+from bn_audit.containers.torch_file.storage import Storage, StorageId, item_size, storage_id
 from bn_audit.errors import MalformedFileError
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C

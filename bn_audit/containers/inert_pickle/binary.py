@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import struct
 
-from bn_audit.containers.inert_pickle_machine import LONG_VALUE, Machine, Opcode
-from bn_audit.containers.inert_pickle_operands import Short, bytes_at, decode_python2, long_text
+from bn_audit.containers.inert_pickle.machine import LONG_VALUE, Machine, Opcode
+from bn_audit.containers.inert_pickle.operands import Short, bytes_at, decode_python2, long_text
 from bn_audit.errors import LimitExceededError
 
 MAX_LENGTH = 1 << 62

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from bn_audit.containers.inert import Global, Instance
-from bn_audit.containers.torch_file_storage import Storage
-from bn_audit.containers.torch_file_tensor import (
+from bn_audit.containers.torch_file.storage import Storage
+from bn_audit.containers.torch_file.tensor import (
     StoredTensor,
     corrupt_tensor,
     read_dtype,

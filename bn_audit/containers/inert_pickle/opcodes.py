@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import struct
 
-from bn_audit.containers.inert_pickle_binary import BINARY_OPCODES
-from bn_audit.containers.inert_pickle_calls import INSTANCE_COST, append, assign, call, create
-from bn_audit.containers.inert_pickle_machine import Machine, Opcode
-from bn_audit.containers.inert_pickle_text import TEXT_OPCODES
+from bn_audit.containers.inert_pickle.binary import BINARY_OPCODES
+from bn_audit.containers.inert_pickle.calls import INSTANCE_COST, append, assign, call, create
+from bn_audit.containers.inert_pickle.machine import Machine, Opcode
+from bn_audit.containers.inert_pickle.text import TEXT_OPCODES
 
 _u2 = struct.Struct("<H").unpack_from
 _u4 = struct.Struct("<I").unpack_from

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bn_audit.containers.inert_pickle_machine import LONG_TEXT, LONG_VALUE, MAX_LINE, Machine, StoredBytes
+from bn_audit.containers.inert_pickle.machine import LONG_TEXT, LONG_VALUE, MAX_LINE, Machine, StoredBytes
 from bn_audit.errors import LimitExceededError
 
 

@@ -1,7 +1,7 @@
 """Files written by ``torch.save``: three encodings, one set of plain values and tensors.
 
 - ``zip``: since torch 1.6, ``data.pkl`` beside one member for each storage.
-- ``legacy``: before, see `torch_file_legacy`.
+- ``legacy``: before, see `torch_file.legacy`.
 - ``pickle``: ``pickle.dump`` of a module or of tensors; each storage is a legacy file within the pickle.
 
 Sources: torch 2.13 ``serialization.py`` and ``storage.py`` (``_load_from_bytes``).
@@ -13,14 +13,14 @@ from collections.abc import Callable
 
 from bn_audit.containers.archive import Archive
 from bn_audit.containers.inert import Instance
-from bn_audit.containers.inert_pickle import read_pickle_at
+from bn_audit.containers.inert_pickle.reading import read_pickle_at
 from bn_audit.containers.source import Readable, Source
-from bn_audit.containers.torch_file_array import find_array, stored_range
-from bn_audit.containers.torch_file_legacy import read_legacy
-from bn_audit.containers.torch_file_rebuild import TensorReader
-from bn_audit.containers.torch_file_sniff import is_legacy, looks_like_torch_file
-from bn_audit.containers.torch_file_storage import Storage, item_size, storage_id
-from bn_audit.containers.torch_file_tensor import StoredTensor
+from bn_audit.containers.torch_file.arrays import find_array, stored_range
+from bn_audit.containers.torch_file.legacy import read_legacy
+from bn_audit.containers.torch_file.rebuild import TensorReader
+from bn_audit.containers.torch_file.sniff import is_legacy, looks_like_torch_file
+from bn_audit.containers.torch_file.storage import Storage, item_size, storage_id
+from bn_audit.containers.torch_file.tensor import StoredTensor
 from bn_audit.errors import MalformedFileError
 
 __all__ = ["StoredTensor", "TorchFile", "looks_like_torch_file", "read_torch_archive", "read_torch_file"]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import struct
 from itertools import repeat
 
-from bn_audit.containers.inert_pickle_calls import INSTANCE_COST, append, assign, build, call, create
-from bn_audit.containers.inert_pickle_machine import LONG_VALUE, Machine
-from bn_audit.containers.inert_pickle_opcodes import OPCODES
-from bn_audit.containers.inert_pickle_operands import Short, decode_text, long_text
+from bn_audit.containers.inert_pickle.calls import INSTANCE_COST, append, assign, build, call, create
+from bn_audit.containers.inert_pickle.machine import LONG_VALUE, Machine
+from bn_audit.containers.inert_pickle.opcodes import OPCODES
+from bn_audit.containers.inert_pickle.operands import Short, decode_text, long_text
 
 _CHUNK = 1024
 """Opcodes between two looks at the limits: few enough that they cannot do harm in between."""

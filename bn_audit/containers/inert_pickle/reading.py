@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bn_audit.containers.inert import PersistentId
-from bn_audit.containers.inert_pickle_calls import MAKERS
-from bn_audit.containers.inert_pickle_loop import is_opcode, run
-from bn_audit.containers.inert_pickle_machine import Machine, PickleLimits, StoredBytes
-from bn_audit.containers.inert_pickle_operands import Short
+from bn_audit.containers.inert_pickle.calls import MAKERS
+from bn_audit.containers.inert_pickle.loop import is_opcode, run
+from bn_audit.containers.inert_pickle.machine import Machine, PickleLimits, StoredBytes
+from bn_audit.containers.inert_pickle.operands import Short
 from bn_audit.containers.source import Readable
 from bn_audit.errors import MalformedFileError
 

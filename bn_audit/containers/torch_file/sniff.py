@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from bn_audit.containers.inert_pickle import is_opcode
+from bn_audit.containers.inert_pickle.reading import is_opcode
 from bn_audit.containers.target import FileTarget
-from bn_audit.containers.torch_file_legacy import MAGIC_NUMBER
+from bn_audit.containers.torch_file.legacy import MAGIC_NUMBER
 
 FOREIGN_PICKLES = (b"torch.distributed.checkpoint", b"joblib.numpy_pickle")
 """Modules that the start of a pickle names which is not of the kind that holds a PyTorch model."""
