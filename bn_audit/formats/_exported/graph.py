@@ -139,7 +139,7 @@ def _calls(program: Program, graph: Json, scope: str) -> Iterator[tuple[Call, li
         metadata = node.get("metadata")
         stack = metadata.get("nn_module_stack") if isinstance(metadata, dict) else None
         name = node.get("name")
-        op, shown = _operator(target)
+        op, shown = operator_of(target)
         call = Call(
             op=op,
             target=shown,
@@ -152,7 +152,8 @@ def _calls(program: Program, graph: Json, scope: str) -> Iterator[tuple[Call, li
         yield call, graphs
 
 
-def _operator(target: str) -> tuple[str, str]:
+def operator_of(target: str) -> tuple[str, str]:
+    """Return an operator as `Call.op` and as `Call.target` have it."""
     match = _OPERATOR.match(target)
     if match is None:
         return target, target
