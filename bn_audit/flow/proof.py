@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from bn_audit.flow.aten_operators.table import ATEN
 from bn_audit.flow.cells import MAX_BATCH, UndecidableError
 from bn_audit.flow.constants import Ledger
 from bn_audit.flow.feeding import OPEN_SIZES, Feed, fed, feed_of
@@ -22,7 +23,7 @@ from bn_audit.flow.values import Lost
 from bn_audit.subject.graph import Graph, Node
 from bn_audit.subject.subject import FlowMark, OutputFlow
 
-DIALECTS: dict[str, Dialect] = {"onnx": ONNX}
+DIALECTS: dict[str, Dialect] = {"aten": ATEN, "onnx": ONNX}
 
 TIME_LIMIT = 30.0
 """Seconds after which what is not decided stays so; the slowest network measured takes a sixth of it."""
