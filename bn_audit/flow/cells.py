@@ -44,6 +44,11 @@ ZERO, LOWEST = np.uint64(0), np.uint64(1)
 """Forms of constants: exactly zero, and minus infinity or so low that its exponential is zero beside any other."""
 
 MAX_CELLS = 1 << 18
+FEW_ALONG, FEW_EACH = 16, 512
+"""Cells along an axis, and cells for each sample, up to which they are kept: what one cell stands for cannot be told
+apart again. Neither number grows with the batch, so the same is done at both batch sizes."""
+MAX_ZEROS = 4096
+"""Cells up to which constants with zeros are kept apart: zeros decide what a later product keeps."""
 
 
 class UndecidableError(Exception):
@@ -205,13 +210,18 @@ def _without_cells_along(cells: Cells, axis: int) -> Cells:
     forms = cells.forms[first]
     if (cells.forms == forms).all():
         kind = SAME
-    elif (cells.forms <= LOWEST).any() and cells.forms.size <= 4096:
-        # Zeros among constants decide what a later product keeps.
+    elif (cells.shape[axis] <= FEW_ALONG and cells.forms.size <= FEW_EACH * _samples_in(cells.owners)) or (
+        (cells.forms <= LOWEST).any() and cells.forms.size <= MAX_ZEROS
+    ):
         return cells
     else:
         forms, kind = in_order(cells.forms, axis, token("line", cells.lines_before(axis))), LINE
     kinds = (*cells.kinds[:axis], kind, *cells.kinds[axis + 1 :])
     return replace(cells, kinds=kinds, owners=owners, forms=forms)
+
+
+def _samples_in(owners: Bits) -> int:
+    return max(1, int(np.bitwise_or.reduce(may(owners), axis=None)).bit_count())
 
 
 def in_order(forms: Bits, axis: int, seed: np.uint64) -> Bits:

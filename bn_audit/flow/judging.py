@@ -70,8 +70,6 @@ def _growing(value: Cells | Constant, other: Value | None) -> tuple[bool, ...]:
 def _layouts(value: Cells | Constant, batch_size: int, growing: tuple[bool, ...]) -> Iterator[tuple[Cells, int]]:
     """Yield the array with an axis of as many rows as samples, also split off an axis of a multiple of that."""
     axes = [axis for axis, size in enumerate(value.shape) if size == batch_size and growing[axis]]
-    # A constant belongs to no sample, so only its first axis can be meant.
-    axes = axes if isinstance(value, Cells) and may(value.owners).any() else [axis for axis in axes if axis == 0]
     for axis in axes:
         cells = value if isinstance(value, Cells) else value.cells((axis,))
         yield explicit(cells, (axis,)), axis
@@ -182,9 +180,20 @@ def _position(value: Cells | Constant, rows: Rows, run: Run) -> Judgement:
     step = first_step(run, value, lambda _, v: is_uneven(v, run.batch_size))
     node = step.node if step else _last(run, value)
     what = node.op if node else "the graph"
-    if rows.doubtful:
+    if _is_doubtful(step, rows.doubtful):
         return Judgement("undecided", node, f"{what} meets a constant along the batch that is too large to compare")
     return Judgement("position", node, f"{what} does something else for each row")
+
+
+def _is_doubtful(step: Step | None, otherwise: bool) -> bool:
+    """Whether the step at which rows begin to differ meets a constant of which only the places are known."""
+    if step is None:
+        return otherwise
+    return any(
+        (isinstance(operand, Constant) and operand.size > 1 and operand.values() is None)
+        or (isinstance(operand, Cells) and not may(operand.owners).any() and bool((operand.owners & DOUBT).any()))
+        for operand in step.inputs
+    )
 
 
 def _size(value: Cells | Constant, rows: Rows, other: Cells | Constant, first: Run, second: Run) -> Judgement:
@@ -204,6 +213,6 @@ def _size(value: Cells | Constant, rows: Rows, other: Cells | Constant, first: R
     step = first_step(first, value, shows)
     node = step.node if step else _last(first, value)
     what = node.op if node else "the graph"
-    if rows.doubtful or others.doubtful:
+    if _is_doubtful(step, rows.doubtful or others.doubtful):
         return Judgement("undecided", node, f"{what} meets a constant along the batch that is too large to compare")
     return Judgement("size", node, f"{what} uses the number of rows")

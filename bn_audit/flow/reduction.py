@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from bn_audit.flow.algebra import Operand, all_zero, as_cells, forgiven, pointwise, with_constant
+from bn_audit.flow.algebra import Operand, as_cells, forgiven, pointwise, with_constant
 from bn_audit.flow.cells import (
     EACH,
     LINE,
@@ -22,6 +22,7 @@ from bn_audit.flow.cells import (
     in_order,
     may,
     several,
+    tidied,
     uniform,
 )
 from bn_audit.flow.tokens import Bits, mixed, token
@@ -66,6 +67,8 @@ def reduced(
     """
     cells = as_cells(operand)
     axes = tuple(axes)
+    if kind in IDEMPOTENT and any(cells.kinds[axis] == EACH for axis in axes):
+        cells = tidied(cells)
     cells = _within_cells(cells, axes, seed, kind)
     each = tuple(axis for axis in axes if cells.kinds[axis] == EACH)
     if each:
@@ -135,8 +138,8 @@ def normalised(seed: object, operand: Operand, axes: Sequence[int], *, kind: str
     """Return an array in which every element depends on itself and on all along `axes`, as in a softmax or norm."""
     cells = as_cells(operand)
     if kind == "mean" and all(cells.shape[axis] == 1 for axis in axes):
-        # A single element less its own mean is zero.
-        return all_zero(cells.shape)
+        # A single element less its own mean is zero, but for rounding.
+        cells = replace(cells, owners=at_most(cells.owners))
     statistic = reduced(cells, axes, (seed, "statistic"), kind=kind)
     return pointwise(seed, [cells, statistic], selects=False)
 

@@ -108,7 +108,7 @@ def static(dims: Sequence[Dim]) -> list[int]:
 
 def unary(b: Builder) -> None:
     name, dims = b.value()
-    op = b.choose(["Tanh", "Neg", "Sigmoid", "Abs", "Identity", "Sin", "LeakyRelu", "Softplus", "Erf", "Floor"])
+    op = b.choose(["Tanh", "Neg", "Sigmoid", "Abs", "Identity", "Sin", "LeakyRelu", "Softplus", "Erf"])
     b.node(op, [name], dims)
 
 
@@ -138,8 +138,9 @@ def by_position(b: Builder) -> None:
     steps = b.node("Range", [b.constant(np.array(0)), scalar, b.constant(np.array(1))], None)
     steps = b.node("Cast", [steps], None, to=TensorProto.FLOAT)
     steps = b.node("Unsqueeze", [steps, b.ints(*range(1, len(dims) - axis))], None)
-    steps = b.node("Mul", [steps, b.random(*static(dims[-1:]))], None)
-    b.node(b.choose(["Add", "Mul"]), [name, steps], dims)
+    shape = [1 if power else factor for factor, power in dims]
+    steps = b.node("Mul", [steps, b.random(*shape)], None)
+    b.node("Add", [name, steps], dims)
 
 
 def by_size(b: Builder) -> None:
@@ -147,8 +148,8 @@ def by_size(b: Builder) -> None:
     if not dims:
         raise SkipError
     size = b.node("Cast", [b.node("Squeeze", [b.batch_size()], None)], None, to=TensorProto.FLOAT)
-    factor = b.node("Mul", [size, b.random(*static(dims[-1:]))], None)
-    b.node(b.choose(["Add", "Mul", "Div"]), [name, factor], dims)
+    factor = b.node("Mul", [size, b.random(*(1 if power else factor for factor, power in dims))], None)
+    b.node("Add", [name, factor], dims)
 
 
 def combined(b: Builder) -> None:
@@ -175,8 +176,11 @@ def reduced(b: Builder) -> None:
 
 def centred(b: Builder) -> None:
     name, dims = b.value()
-    mean = b.node(b.choose(["ReduceMean", "ReduceMax"]), [name], None, axes=[b.axis(dims)], keepdims=1)
-    b.node(b.choose(["Sub", "Mul"]), [name, mean], dims)
+    axis = b.axis(dims)
+    if dims[axis] == (1, 0):
+        raise SkipError
+    other = b.node(b.choose(["ReduceMean", "ReduceL2"]), [name], None, axes=[axis], keepdims=1)
+    b.node(b.choose(["Add", "Mul"]), [name, other], dims)
 
 
 def soft(b: Builder) -> None:
@@ -416,12 +420,14 @@ def layer_norm(b: Builder) -> None:
     if not dims:
         raise SkipError
     (size,) = static(dims[-1:])
+    if size < 6:
+        raise SkipError
     b.node("LayerNormalization", [name, b.random(size), b.random(size)], dims, axis=-1)
 
 
 def instance_norm(b: Builder) -> None:
     name, dims = b.value()
-    if len(dims) < 3:
+    if len(dims) < 3 or dims[2][0] < 6:
         raise SkipError
     (channels,) = static(dims[1:2])
     b.node("InstanceNormalization", [name, b.random(channels), b.random(channels)], dims)
@@ -572,7 +578,15 @@ OPERATORS: tuple[Callable[[Builder], None], ...] = (
 )
 
 
-def random_graph(choose: Choose, length: int) -> tuple[onnx.ModelProto, tuple[int, ...]]:
+DEGENERATE = frozenset({masked, top, one_hot, looked_up, triangle, quantised, put, cumulative})
+"""Operators after which a later one may happen to give a constant: ranks of ties, masked products, rounded values."""
+
+SMOOTH = tuple(operator for operator in OPERATORS if operator not in DEGENERATE)
+
+
+def random_graph(
+    choose: Choose, length: int, operators: Sequence[Callable[[Builder], None]] = OPERATORS
+) -> tuple[onnx.ModelProto, tuple[int, ...]]:
     """Return a model with that many operators or fewer, and the shape of one sample."""
     shape = tuple(choose(SIZES) for _ in range(choose([1, 2, 2, 3])))
     builder = Builder(choose)
@@ -580,7 +594,7 @@ def random_graph(choose: Choose, length: int) -> tuple[onnx.ModelProto, tuple[in
     for _ in range(length):
         mark = len(builder.nodes), len(builder.constants)
         try:
-            choose(OPERATORS)(builder)
+            choose(operators)(builder)
         except SkipError:
             del builder.nodes[mark[0] :], builder.constants[mark[1] :]
     return builder.model([list(builder.values)[-1]]), shape

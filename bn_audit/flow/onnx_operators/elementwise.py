@@ -164,10 +164,19 @@ def multinomial(call: Call) -> Result:
     return replace(wide, selects=True)
 
 
+def extreme(call: Call) -> Result:
+    """The larger or smaller of equal elements is either."""
+    operands = call.operands()
+    if all(operand is operands[0] for operand in operands):
+        return operands[0]
+    return pointwise(call.seed, operands)
+
+
 TABLE: dict[str, Handler] = {
     **dict.fromkeys(KEEP_ZERO, keeps_zero),
     **dict.fromkeys(PLAIN, plain),
     **dict.fromkeys(SELECTING, selecting),
+    **dict.fromkeys(("Max", "Min", "Mean"), extreme),
     "Add": add,
     "Sum": add,
     "Sub": subtract,

@@ -191,6 +191,43 @@ def matmul(_: Call, arrays: list[Array]) -> Array:
     return np.asarray(np.matmul(small(arrays[0]), small(arrays[1])))
 
 
+def gather_elements(call: Call, arrays: list[Array]) -> Array:
+    axis = axis_of(call.integer("axis", 0), arrays[0].ndim)
+    return gathered(small(arrays[0]), small(arrays[1]), axis)
+
+
+def gathered(table: Array, indices: Array, axis: int) -> Array:
+    """Return the elements of `table` at indices along an axis; the other axes of the indices may be shorter."""
+    window = tuple(slice(None) if a == axis else slice(0, n) for a, n in enumerate(indices.shape))
+    places = np.where(indices < 0, indices + table.shape[axis], indices)
+    return np.take_along_axis(table[window], places, axis)
+
+
+def gather_nd(call: Call, arrays: list[Array]) -> Array:
+    if call.integer("batch_dims", 0):
+        raise UndecidableError("batch axes are not computed")
+    return np.asarray(small(arrays[0])[tuple(np.moveaxis(small(arrays[1]), -1, 0))])
+
+
+def scatter_elements(call: Call, arrays: list[Array]) -> Array:
+    if call.text("reduction", "none") != "none":
+        raise UndecidableError("a reduction is not computed")
+    axis = axis_of(call.integer("axis", 0), arrays[0].ndim)
+    result = small(arrays[0]).copy()
+    grid: list[Array] = list(np.indices(small(arrays[1]).shape, sparse=True))
+    grid[axis] = arrays[1]
+    result[tuple(grid)] = arrays[2]
+    return result
+
+
+def scatter_nd(call: Call, arrays: list[Array]) -> Array:
+    if call.text("reduction", "none") != "none":
+        raise UndecidableError("a reduction is not computed")
+    result = small(arrays[0]).copy()
+    result[tuple(np.moveaxis(small(arrays[1]), -1, 0))] = arrays[2]
+    return result
+
+
 def einsum(call: Call, arrays: list[Array]) -> Array:
     equation = call.text("equation", "").replace(" ", "")
     letters = {
@@ -232,4 +269,8 @@ TABLE: dict[str, Evaluator] = {
     "EyeLike": eye_like,
     "MatMul": matmul,
     "Einsum": einsum,
+    "GatherElements": gather_elements,
+    "GatherND": gather_nd,
+    "ScatterElements": scatter_elements,
+    "ScatterND": scatter_nd,
 }
