@@ -33,10 +33,12 @@ class Dialect:
     Attributes:
         handlers: What each operator does to cells, by (domain, name).
         evaluators: How operators compute constants from constants.
+        fixed_sizes: Whether a graph with a recorded batch size can run at no other.
     """
 
     handlers: Mapping[Key, Handler]
     evaluators: Mapping[Key, Evaluator]
+    fixed_sizes: bool = False
 
 
 @dataclass(frozen=True, slots=True)

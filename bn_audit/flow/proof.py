@@ -119,6 +119,10 @@ def _runs(attempt: _Attempt, batch_sizes: tuple[int, int]) -> _Runs | str:
 
 
 def _followed(attempt: _Attempt, batch_sizes: tuple[int, int]) -> _Runs:
+    fixed = attempt.feed.declared
+    can_be_fixed = fixed is not None and 1 < fixed <= MAX_BATCH
+    if fixed is not None and can_be_fixed and attempt.dialect.fixed_sizes:
+        return _Runs(attempt, attempt.run(fixed), None)
     best, chosen = attempt.run(batch_sizes[0]), attempt
     for tried in _ways(attempt):
         if not _conflicts(best):
@@ -128,8 +132,7 @@ def _followed(attempt: _Attempt, batch_sizes: tuple[int, int]) -> _Runs:
             best, chosen = run, tried
     if not _conflicts(best):
         return _Runs(chosen, best, chosen.run(batch_sizes[1]))
-    fixed = attempt.feed.declared
-    if fixed is not None and 1 < fixed <= MAX_BATCH:
+    if fixed is not None and can_be_fixed:
         return _Runs(attempt, attempt.run(fixed), None)
     return _Runs(chosen, best, None)
 

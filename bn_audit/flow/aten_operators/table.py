@@ -59,4 +59,5 @@ def _evaluator(computation: Computation) -> Evaluator:
 ATEN = Dialect(
     handlers={("", name): _handler(entry) for name, entry in ENTRIES.items()},
     evaluators={("", name): _evaluator(computation) for name, computation in COMPUTATIONS.items()},
+    fixed_sizes=True,
 )
