@@ -17,11 +17,14 @@ ARTIFACT_SUFFIXES = frozenset(
     (
         *(".pt", ".pth", ".pt2", ".ptl", ".ckpt", ".bin", ".pkl"),
         *(".pickle", ".safetensors", ".onnx", ".th", ".tar", ".model", ".torchscript", ".joblib"),
+        *(".pyth", ".jit", ".ckp", ".chkpt", ".weights"),
     )
 )
 """Suffixes that model files of the formats known here bear; what is inside decides all the same."""
 
-MUST_READ_SUFFIXES = frozenset({".pt", ".pth", ".pt2", ".ptl", ".ckpt", ".safetensors", ".onnx", ".torchscript"})
+MUST_READ_SUFFIXES = frozenset(
+    {".pt", ".pth", ".pt2", ".ptl", ".ckpt", ".safetensors", ".onnx", ".torchscript", ".pyth"}
+)
 """Suffixes that promise a model: in a directory such a file that cannot be read is a failure, not a passer-by."""
 
 _MUST_READ_NAME = re.compile(r".*\.pth\.tar|(?:.*[_-])?model(?:[._-].*)?\.bin", re.IGNORECASE)

@@ -79,7 +79,7 @@ def layers_of_state_dict(
 def _by_prefix(tensors: Mapping[str, TensorRef]) -> dict[str, dict[str, TensorRef]]:
     groups: dict[str, dict[str, TensorRef]] = {}
     for name, ref in tensors.items():
-        prefix, _, leaf = name.rpartition(".")
+        prefix, _, leaf = name.rpartition("." if "." in name else "/")  # slashes come from TensorFlow and Flax
         groups.setdefault(prefix, {})[leaf] = ref
     return groups
 

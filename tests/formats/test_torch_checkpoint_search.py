@@ -139,3 +139,13 @@ def test_the_weights_of_caffe2_are_named(tmp_path: Path) -> None:
     path.write_bytes(pickle.dumps({"blobs": {"conv1_w": np.zeros((2, 3)), "res_conv1_bn_s": np.zeros(3)}}))
     with pytest.raises(UnsupportedFormatError, match="Caffe2"):
         check(path)
+
+
+def test_models_at_keys_of_odd_types_stay_apart(tmp_path: Path) -> None:
+    path = tmp_path / "two.pt"
+    torch.save({("a", 1): Net().eval(), ("b", 2): Net()}, path)
+    report = check(path)
+    assert [model.route for model in report.models] == ["?", "?#2"]
+    assert [(finding.code, finding.locations[0].model) for finding in report.findings] == [("BN101", "?#2")]
+    torch.save({"a.b": Net().eval(), "a": {"b": Net().state_dict()}}, path)
+    assert [model.route for model in check(path).models] == ["a.b", "a.b#2"]

@@ -183,6 +183,11 @@ def test_batch_norms_of_other_kinds_are_found(shapes: dict[str, tuple[int, ...]]
     assert layers.orphans == ()
 
 
+def test_names_with_slashes_are_understood() -> None:
+    shapes = {name.replace(".", "/"): shape for name, shape in batch_norm("block.bn").items()}
+    assert [norm.path for norm in layers_of_state_dict(named(shapes), model="").norms] == ["block/bn"]
+
+
 def test_models_stacked_into_one_are_found() -> None:
     """What ``torch.func.stack_module_state`` returns for three models."""
     stacked = {name: (3, *shape) for name, shape in batch_norm("bn").items()}

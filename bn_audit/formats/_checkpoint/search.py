@@ -15,9 +15,9 @@ MAX_VALUES = 2_000_000
 
 _OPTIMIZER_KEY = re.compile(r"(?:^|_)(?:optim|optimizer|optimizers|opt|adam|sgd)(?:$|_|s$)", re.IGNORECASE)
 _WEIGHT_LEAF = re.compile(
-    r"(?:^|[._])(?:weight|bias|gamma|beta|(?:running|moving|stored)_(?:mean|var|std|covar)|num_batches_tracked)$"
+    r"(?:^|[._/])(?:weight|bias|gamma|beta|(?:running|moving|stored)_(?:mean|var|std|covar)|num_batches_tracked)$"
 )
-_STATISTIC_LEAF = re.compile(r"(?:^|[._])(?:running|moving|stored)_(?:mean|var)$")
+_STATISTIC_LEAF = re.compile(r"(?:^|[._/])(?:running|moving|stored)_(?:mean|var)$")
 
 _COMPILED = "torch._dynamo.eval_frame.OptimizedModule"
 
@@ -76,13 +76,26 @@ def find_models(root: object, is_tensor: IsTensor) -> Found:
             in_optimizer = False
         stack.extend(reversed(_inner(route, value, in_optimizer)))
     outermost, registered = _outermost(modules)
+    unique = _Routes()
     return Found(
-        modules=tuple(outermost),
+        modules=tuple((unique(route), module) for route, module in outermost),
         registered=registered,
-        state_dicts=tuple(state_dicts),
+        state_dicts=tuple((unique(route), mapping) for route, mapping in state_dicts),
         has_optimizer_state=has_optimizer,
         other=_names(root),
     )
+
+
+class _Routes:
+    """Gives each model a route of its own: keys with dots or of odd types may lead to the same one."""
+
+    def __init__(self) -> None:
+        self._given: dict[str, int] = {}
+
+    def __call__(self, route: str) -> str:
+        """Return the route, with a number where it was given before."""
+        self._given[route] = self._given.get(route, 0) + 1
+        return route if self._given[route] == 1 else f"{route}#{self._given[route]}"
 
 
 def module_state(value: object) -> dict[object, object] | None:
