@@ -112,7 +112,7 @@ def run(targets: Sequence[str], options: Options, progress: Progress | None = No
             listed.append((report.source, reason))
             unread += [report] if report.unread else []
     if not reports:
-        found = f"; {len(listed)} files are listed" if listed else ""
+        found = f"; {len(listed)} {'file is' if len(listed) == 1 else 'files are'} listed" if listed else ""
         failure = Failed(stage="read", error=f"no model found in {', '.join(targets)}{found}: name a model file")
         reports.append(Report(source=", ".join(targets), format=None, intent=options.intent, failed=(failure,)))
     code = policy.exit_code(

@@ -23,6 +23,7 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
+from bn_audit.errors import TensorUnavailableError
 from bn_audit.recognition.description import HeldTensor, ModuleDescription
 from bn_audit.subject.finding import Confidence
 from bn_audit.subject.norm import Mode, ModeOrigin, NormKind, NormLayer, normalises_with_batch
@@ -50,6 +51,9 @@ OBSERVATION_COUNTS = frozenset({"count", "counter", "n", "num_samples", "num_ste
 """Names under which observation normalisers count their samples."""
 
 OBSERVATION_NAME = re.compile(r"running_?(?:mean|norm|stat|std)|normali[sz]er|value_?norm|obs(?:ervation)?_?norm", re.I)
+_INITIALISED_FLAGS = ("initialized", "inited", "is_initialized", "data_dep_init_done")
+"""Attributes or buffers that say whether an ActNorm has seen its first batch (taming, Glow, nflows, normflows)."""
+
 _GRAPH_HOLDER = re.compile(r"^torch\.nn\.modules\.module\.Module$|^torch\.fx\.|^torch\.export\.unflatten\.")
 """What only holds the tensors of a graph, as below ``ExportedProgram.module()``: the graph decides, not the flag."""
 
@@ -202,14 +206,17 @@ def _confidence(module: ModuleDescription) -> Confidence:
 
 
 def _awaits_first_batch(module: ModuleDescription) -> bool:
-    for name in ("initialized", "inited", "is_initialized"):
+    for name in _INITIALISED_FLAGS:
         flag = module.attributes.get(name)
         if isinstance(flag, bool):
             return not flag
         held = module.buffers.get(name)
         if held is not None and held.ref.numel == 1:
-            return not held.ref.values()[0]
-    return False
+            try:
+                return not held.ref.values()[0]
+            except TensorUnavailableError:
+                return False
+    return module.attributes.get("init_on_next_batch") is True  # FrEIA
 
 
 def _shelved(attributes: Mapping[object, object]) -> dict[str, HeldTensor | None]:
