@@ -168,9 +168,8 @@ def _classify_statistics_keeper(module: ModuleDescription) -> _Verdict:
     lineage = (module.type_name, *module.bases)
     name = module.class_name.lower()
     is_batch_norm = any(base.endswith("._BatchNorm") for base in module.bases)
-    if any(base.endswith("._InstanceNorm") for base in module.bases) or (
-        _INSTANCE_NORM_NAME.search(name) and not is_batch_norm
-    ):
+    is_instance_norm = _INSTANCE_NORM_NAME.search(name) or module.attributes.get("instance") is True  # e3nn
+    if any(base.endswith("._InstanceNorm") for base in module.bases) or (is_instance_norm and not is_batch_norm):
         return _Verdict(kind=NormKind.INSTANCE_NORM)
     if _QUANTISED.search(module.type_name) or _has_fixed_affine(module):
         return _Verdict(kind=NormKind.FROZEN_BATCH_NORM)
@@ -229,13 +228,15 @@ def _first(held: Mapping[str, HeldTensor | None], names: tuple[str, ...]) -> Hel
 
 
 def _affine(held: Mapping[str, HeldTensor | None], names: tuple[str, ...]) -> HeldTensor | None:
-    """Return the first with one value for each channel: the kernel of a fused convolution is no scale."""
-    per_channel = {
+    """Return the first with one value for each channel, or for each statistic: the kernel of a convolution is none."""
+    shapes = {tensor.ref.shape for name in (*MEAN_NAMES, *VARIANCE_NAMES) if (tensor := held.get(name)) is not None}
+    fitting = {
         name: tensor
         for name in names
-        if (tensor := held.get(name)) is not None and (tensor.uninitialised or is_per_channel(tensor.ref))
+        if (tensor := held.get(name)) is not None
+        and (tensor.uninitialised or is_per_channel(tensor.ref) or tensor.ref.shape in shapes)
     }
-    return _first(per_channel, names)
+    return _first(fitting, names)
 
 
 def is_per_channel(ref: TensorRef) -> bool:

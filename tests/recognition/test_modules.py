@@ -107,6 +107,13 @@ def test_instance_norm_is_known_under_its_usual_names(class_name: str) -> None:
     assert norm.kind is NormKind.INSTANCE_NORM
 
 
+def test_an_equivariant_batch_norm_of_instances_is_an_instance_norm() -> None:
+    attributes = {**SETTINGS, "instance": True}
+    norm = recognise("e3nn.nn._batchnorm.BatchNorm", attributes=attributes, buffers=dict.fromkeys(STATISTICS))
+    assert norm is not None
+    assert norm.kind is NormKind.INSTANCE_NORM
+
+
 def test_a_norm_over_batch_and_instance_is_a_batch_norm() -> None:
     by_name = recognise("batchinstancenorm.BatchInstanceNorm2d")
     by_base = recognise("their.InstanceNorm", bases=("torch.nn.modules.batchnorm._BatchNorm",))

@@ -18,8 +18,9 @@ Remedy: prune all tensors of a layer together with num_features; check the order
     bias, mean, variance).
 Limits: whether mean and variance are swapped is a guess from their signs, with medium confidence. A num_features that
     alone disagrees does no harm in a batch norm until a state dict is loaded: a warning there. Statistics whose length
-    is a multiple of the scale's belong to a ghost batch norm: silent in classes other than torch's, a warning in a
-    state dict. A single scale for all channels is left alone in classes that are batch norms of their own kind.
+    is a multiple of the scale's belong to a ghost batch norm, and a shorter mean and shift to an equivariant one:
+    silent in classes other than torch's, a warning in a state dict; so are other lengths in such a class. A single
+    scale for all channels is left alone in classes that are batch norms of their own kind.
 Sources: torch.nn.functional.batch_norm, which checks the lengths at run time; nerox8664/pytorch2keras
     issue 120.
 """
@@ -34,7 +35,7 @@ from bn_audit.rules._layers import ONNX_ORIGINS, counted, norm_counts
 from bn_audit.rules._values import values_of
 from bn_audit.rules.statistics._order import looks_swapped
 from bn_audit.subject.finding import Confidence, EvidenceValue, Finding, Severity
-from bn_audit.subject.norm import NormKind, NormLayer
+from bn_audit.subject.norm import ModeOrigin, NormKind, NormLayer
 from bn_audit.subject.subject import Facts, Subject
 
 TORCH_LAYERS = "torch.nn.modules.batchnorm."
@@ -79,10 +80,10 @@ def _finding(
 
 
 def _length_problem(norm: NormLayer) -> str | None:
-    """Return what disagrees; None where all tensors have one length, or lengths that a kind of batch norm has."""
+    """Return what disagrees; None where all tensors have one length, and for classes with lengths of their own."""
     lengths = _lengths(norm)
     if len(set(lengths.values())) > 1:
-        return None if _may_be_split(norm, lengths) else _listed(lengths)
+        return None if _is_own_kind(norm) or (not norm.type_name and _has_pattern(lengths)) else _listed(lengths)
     is_module = norm.type_name.startswith(TORCH_LAYERS) and norm.mode_origin not in ONNX_ORIGINS
     if is_module and (norm.running_mean is None) != (norm.running_var is None):
         stored, lacking = (
@@ -96,10 +97,8 @@ def _length_doubt(norm: NormLayer) -> str | None:
     """Return what disagrees without harm to the forward pass, or only if the layer is of the usual kind."""
     lengths = _lengths(norm)
     if len(set(lengths.values())) > 1:
-        is_doubtful = not norm.type_name and _may_be_split(norm, lengths)
-        return (
-            f"{_listed(lengths)}: right only for a batch norm with statistics for each split" if is_doubtful else None
-        )
+        is_doubtful = not _has_pattern(lengths) if _is_own_kind(norm) else not norm.type_name and _has_pattern(lengths)
+        return f"{_listed(lengths)}: right only for a batch norm of its own kind" if is_doubtful else None
     return _stated(norm, lengths) if norm.kind is not NormKind.INSTANCE_NORM else None
 
 
@@ -123,18 +122,26 @@ def _listed(lengths: dict[str, int]) -> str:
     return ", ".join(f"{role} {length}" for role, length in lengths.items())
 
 
-def _may_be_split(norm: NormLayer, lengths: dict[str, int]) -> bool:
-    """Return whether the statistics could be those of several splits of a batch, one after the other.
+def _is_own_kind(norm: NormLayer) -> bool:
+    """Return whether a class other than torch's says in its own code which lengths fit."""
+    return (
+        norm.mode_origin in (ModeOrigin.MODULE_FLAG, ModeOrigin.SCRIPTED_FLAG)
+        and norm.type_name != ""
+        and not norm.type_name.startswith(TORCH_LAYERS)
+    )
 
-    Ghost batch norms (cifar10-fast, lightly's SplitBatchNorm) keep them so. Classes of torch do not.
+
+def _has_pattern(lengths: dict[str, int]) -> bool:
+    """Return whether these are lengths that a known kind of batch norm has.
+
+    Ghost batch norms keep the statistics of several splits in a row (cifar10-fast, lightly's SplitBatchNorm).
+    Equivariant ones (e3nn) have a mean and a shift for the scalars alone.
     """
-    statistics = {lengths.get("running_mean", 0), lengths.get("running_var", 0)}
-    affine = {length for role, length in lengths.items() if role in ("weight", "bias")}
-    if norm.type_name.startswith(TORCH_LAYERS) or len(statistics) != 1 or len(affine) != 1:
-        return False
-    channels = affine.pop()
-    held = statistics.pop()
-    return held > channels > 0 and held % channels == 0
+    mean, variance = lengths.get("running_mean", 0), lengths.get("running_var", 0)
+    weight, bias = lengths.get("weight", 0), lengths.get("bias", 0)
+    if weight == bias:
+        return mean == variance > weight > 0 and mean % weight == 0
+    return variance == weight > mean and bias in (mean, 0)
 
 
 def _described(norm: NormLayer, problem: str) -> EvidenceValue:

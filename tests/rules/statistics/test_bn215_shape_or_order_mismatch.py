@@ -101,5 +101,15 @@ def test_statistics_of_several_splits_belong_to_a_ghost_batch_norm():
     assert outcome(RULE, subject(batch_norm("bn", type_name="lightly.SplitBatchNorm", **split))) == []
     assert only(RULE, subject(batch_norm("bn", **split))).severity is Severity.ERROR
     assert only(RULE, state_dict(stored_norm("bn", **split))).severity is Severity.WARNING
+
+
+def test_an_equivariant_batch_norm_has_a_mean_for_its_scalars():
+    scalars = {"running_mean": ref(MEAN[:3]), "bias": ref(MEAN[:3])}
+    assert outcome(RULE, subject(batch_norm("bn", type_name="e3nn.nn._batchnorm.BatchNorm", **scalars))) == []
+    assert only(RULE, subject(batch_norm("bn", **scalars))).severity is Severity.ERROR
+    assert only(RULE, state_dict(stored_norm("bn", **scalars))).severity is Severity.WARNING
+
+
+def test_other_lengths_in_a_class_of_its_own_kind_are_a_warning():
     pruned = {"running_mean": ref(MEAN[:3]), "running_var": ref(VARIANCE[:3])}
-    assert only(RULE, subject(batch_norm("bn", type_name="their.BN", **pruned))).severity is Severity.ERROR
+    assert only(RULE, subject(batch_norm("bn", type_name="their.BN", **pruned))).severity is Severity.WARNING
