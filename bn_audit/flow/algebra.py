@@ -6,8 +6,9 @@ beside this one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
@@ -22,6 +23,7 @@ from bn_audit.flow.cells import (
     MET,
     SAME,
     SAMPLES,
+    TRUE,
     ZERO,
     Cells,
     ShapeConflictError,
@@ -37,6 +39,7 @@ from bn_audit.flow.cells import (
 )
 from bn_audit.flow.constants import Constant
 from bn_audit.flow.patterns import with_patterns
+from bn_audit.flow.spans import Span, compared, marked, moved, product_of, span_of, sum_of
 from bn_audit.flow.tokens import Bits, mixed, token
 
 Operand: TypeAlias = Cells | Constant
@@ -89,7 +92,8 @@ def at_rank(cells: Cells, rank: int) -> Cells:
         shape=front + cells.shape,
         kinds=(SAME,) * new + cells.kinds,
         owners=cells.owners.reshape(front + cells.owners.shape),
-        forms=cells.forms.reshape(front + cells.forms.shape),
+        forms=(forms := cells.forms.reshape(front + cells.forms.shape)),
+        range=moved(cells.span, forms, lambda numbers: numbers.reshape(front + numbers.shape)),
     )
 
 
@@ -195,8 +199,8 @@ def product(seed: object, operands: Sequence[Operand]) -> Cells:
     zero = np.zeros(result.forms.shape, bool)
     for cells in on_grid.operands:
         zero = zero | (cells.forms == ZERO)
-    result = _where_not_zero(result, on_grid, operands)
-    return with_constant(result, zero, ZERO)
+    result = with_constant(_where_not_zero(result, on_grid, operands), zero, ZERO)
+    return _spanned(result, on_grid, product_of) if len(on_grid.operands) == 2 else result
 
 
 def _where_not_zero(result: Cells, on_grid: Aligned, operands: Sequence[Operand]) -> Cells:
@@ -232,10 +236,40 @@ def added(seed: object, operands: Sequence[Operand], *, minus: bool = False) -> 
         alike = (left.forms == right.forms) & (left.owners == right.owners) & ((left.owners & DOUBT) == 0)
         if on_grid.pattern[0] == on_grid.pattern[1]:
             result = with_constant(result, np.broadcast_to(alike, result.forms.shape), ZERO)
-        return _neutral(result, on_grid, ((right, left, 0),))
+        result = _neutral(result, on_grid, ((right, left, 0),))
+        return _spanned(result, on_grid, partial(sum_of, minus=True))
     lowest = (left.forms == LOWEST) | (right.forms == LOWEST)
     result = with_constant(result, np.broadcast_to(lowest, result.forms.shape), LOWEST)
-    return _neutral(result, on_grid, ((right, left, 0), (left, right, 1)))
+    result = _neutral(result, on_grid, ((right, left, 0), (left, right, 1)))
+    return _spanned(result, on_grid, partial(sum_of, minus=False))
+
+
+def _spanned(result: Cells, on_grid: Aligned, combine: Callable[[Bits, Span, Span], Span | None]) -> Cells:
+    """Return the result of two operands with its range, where theirs are known."""
+    left, right = (cells.span for cells in on_grid.operands)
+    if left is None or right is None:
+        return result
+    lines = sum(kind == LINE for kind in on_grid.kinds)
+    left, right = (marked(s, p, lines) for s, p in zip((left, right), on_grid.pattern, strict=True))
+    return replace(result, range=combine(result.forms, left, right))
+
+
+def comparison(seed: object, operator: str, operands: Sequence[Operand]) -> Cells:
+    """Return a comparison of two arrays, decided where their ranges decide it."""
+    on_grid = aligned(operands)
+    result = joined(seed, on_grid, True)
+    left, right = (cells.span for cells in on_grid.operands)
+    if left is not None and right is not None:
+        always, never = compared(operator, left, right)
+        result = with_constant(result, np.broadcast_to(always, result.forms.shape), TRUE)
+        result = with_constant(result, np.broadcast_to(never, result.forms.shape), ZERO)
+    return truth(result)
+
+
+def truth(cells: Cells) -> Cells:
+    """Return the cells of a mask, whose elements are 0 or 1."""
+    low, high = (np.where(cells.forms == form, value, 1 - value) * 1.0 for form, value in ((TRUE, 1), (ZERO, 0)))
+    return replace(cells, range=span_of(cells.forms, low, high, cells.forms))
 
 
 def quotient(seed: object, left: Operand, right: Operand) -> Cells:

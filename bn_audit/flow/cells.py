@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from bn_audit.flow.spans import Span, moved
 from bn_audit.flow.tokens import Bits, mixed, token
 
 EACH, LINE, SAME = 0, 1, 2
@@ -42,6 +43,9 @@ FLAGS = DOUBT | FORGIVE | MET | LOW
 
 ZERO, LOWEST = np.uint64(0), np.uint64(1)
 """Forms of constants: exactly zero, and minus infinity or so low that its exponential is zero beside any other."""
+
+TRUE = token("true")
+"""Form of a condition that always holds; one that never does is zero."""
 
 MAX_CELLS = 1 << 18
 FEW_ALONG, FEW_EACH = 16, 512
@@ -71,6 +75,7 @@ class Cells:
         forms: Likewise.
         selects: True where elements may be zero depending on the data, as in masks: a product with such an array can
             undo what mixed.
+        range: Between which whole numbers the elements lie, where known; see `span`.
     """
 
     shape: tuple[int, ...]
@@ -78,6 +83,12 @@ class Cells:
     owners: Bits
     forms: Bits
     selects: bool = False
+    range: Span | None = None
+
+    @property
+    def span(self) -> Span | None:
+        """The range, unless it belongs to cells that these were computed from."""
+        return self.range if self.range is not None and self.range.of is self.forms else None
 
     @property
     def rank(self) -> int:
@@ -180,6 +191,7 @@ def explicit(cells: Cells, axes: tuple[int, ...]) -> Cells:
     along = tuple(cells.shape[a] if a in wanted else size for a, size in enumerate(cells.owners.shape))
     grid(along)
     owners, forms, kinds = cells.owners, cells.forms, list(cells.kinds)
+    rest = None if cells.span is None else cells.span.rest
     for axis in wanted:
         if kinds[axis] == LINE:
             place = sum(kind == LINE for kind in kinds[:axis])
@@ -187,11 +199,14 @@ def explicit(cells: Cells, axes: tuple[int, ...]) -> Cells:
             steps = mixed(steps, token("at", place)).reshape(tuple(-1 if a == axis else 1 for a in range(cells.rank)))
             fixed = forms <= LOWEST
             forms = np.where(fixed, forms, mixed(forms, steps))
+            rest = None if rest is None else np.where(rest == ZERO, rest, mixed(rest, steps))
             owners = np.where((may(owners) == 0) & ~fixed, owners | DOUBT, owners)
         kinds[axis] = EACH
-    return replace(
-        cells, kinds=tuple(kinds), owners=np.broadcast_to(owners, along), forms=np.broadcast_to(forms, along)
-    )
+    forms = np.broadcast_to(forms, along)
+    span = moved(cells.span, forms, lambda numbers: np.broadcast_to(numbers, along))
+    if span is not None and rest is not None:
+        span = replace(span, rest=np.broadcast_to(rest, along))
+    return replace(cells, kinds=tuple(kinds), owners=np.broadcast_to(owners, along), forms=forms, range=span)
 
 
 def tidied(cells: Cells) -> Cells:
@@ -208,8 +223,9 @@ def _without_cells_along(cells: Cells, axis: int) -> Cells:
     if not (cells.owners == owners).all():
         return cells
     forms = cells.forms[first]
+    span = cells.span
     if (cells.forms == forms).all():
-        kind = SAME
+        kind, span = SAME, moved(span, forms, lambda numbers: numbers[first])
     elif (cells.shape[axis] <= FEW_ALONG and cells.forms.size <= FEW_EACH * _samples_in(cells.owners)) or (
         (cells.forms <= LOWEST).any() and cells.forms.size <= MAX_ZEROS
     ):
@@ -217,7 +233,7 @@ def _without_cells_along(cells: Cells, axis: int) -> Cells:
     else:
         forms, kind = in_order(cells.forms, axis, token("line", cells.lines_before(axis))), LINE
     kinds = (*cells.kinds[:axis], kind, *cells.kinds[axis + 1 :])
-    return replace(cells, kinds=kinds, owners=owners, forms=forms)
+    return replace(cells, kinds=kinds, owners=owners, forms=forms, range=span)
 
 
 def _samples_in(owners: Bits) -> int:

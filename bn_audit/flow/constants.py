@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from bn_audit.errors import ArtifactError
 from bn_audit.flow.cells import EACH, LINE, LOW, LOWEST, SAME, ZERO, Cells, grid, uniform
+from bn_audit.flow.spans import Span, span_of
 from bn_audit.flow.tokens import Bits, digest, token
 from bn_audit.subject.tensor import TensorRef, decode
 
@@ -20,6 +21,8 @@ MAX_READ_BYTES = 1 << 20
 """Larger constants are weights: their values do not decide where samples go."""
 MAX_FOLDED = 1 << 16
 """Elements of an operand up to which constants are computed; larger ones are followed without values."""
+MAX_SPANS = 4096
+"""Cells of a constant up to which its range is found."""
 SMALL = 256
 """Elements up to which an initialiser is known by its values; larger ones by name."""
 
@@ -179,7 +182,19 @@ class Constant:
         kinds = tuple(EACH if a in axes else LINE if thin.shape[a] > 1 else SAME for a in range(thin.ndim))
         low = np.where((rows <= LOW_SCORE).all(axis=1), LOW, np.uint64(0)) if thin.dtype.kind == "f" else np.zeros(1)
         owners = np.broadcast_to(low.astype(np.uint64).reshape(along if low.size > 1 else (1,) * thin.ndim), along)
-        return Cells(values.shape, kinds, owners, forms.reshape(along))
+        forms = forms.reshape(along)
+        return Cells(values.shape, kinds, owners, forms, range=self._range(rows, forms))
+
+    def _range(self, rows: Array, forms: Bits) -> Span | None:
+        """Return between which whole numbers each row lies."""
+        if rows.dtype.kind not in "iu" or rows.shape[0] > MAX_SPANS or not rows.size:
+            return None
+        low, high = rows.min(axis=1), rows.max(axis=1)
+        rest = np.zeros(len(rows), np.uint64)
+        if (low != high).any():
+            rest = self._rows(rows.astype(np.int64) - low.astype(np.int64)[:, None])
+        first, last = (numbers.astype(np.float64).reshape(forms.shape) for numbers in (low, high))
+        return span_of(forms, first, last, rest.reshape(forms.shape))
 
     def _rows(self, rows: Array) -> Bits:
         return np.array([self.ledger.form(row, stored=self.reference is not None) for row in rows], np.uint64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -25,6 +26,7 @@ from bn_audit.flow.cells import (
     tidied,
     uniform,
 )
+from bn_audit.flow.spans import running_total_of, total_of
 from bn_audit.flow.tokens import Bits, mixed, token
 
 IDEMPOTENT = frozenset({"mean", "max", "min"})
@@ -69,10 +71,14 @@ def reduced(
     axes = tuple(axes)
     if kind in IDEMPOTENT and any(cells.kinds[axis] == EACH for axis in axes):
         cells = tidied(cells)
+    given = cells
     cells = _within_cells(cells, axes, seed, kind)
     each = tuple(axis for axis in axes if cells.kinds[axis] == EACH)
     if each:
         cells = _over_cells(cells, each, seed, kind, ordered)
+    if kind == "sum" and given.span is not None:
+        times = math.prod(given.shape[axis] for axis in axes if axis not in each)
+        cells = replace(cells, range=total_of(cells.forms, given.span, each, times))
     return cells if keep else dropped(cells, axes)
 
 
@@ -168,6 +174,14 @@ def running(
         sums: The function is a sum: zeros do not count, nor does the order.
     """
     cells = as_cells(operand)
+    result = _running(seed, cells, axis, (backwards, exclusive, sums))
+    if sums and cells.span is not None:
+        result = replace(result, range=running_total_of(result.forms, cells.span, axis, cells.shape[axis]))
+    return result
+
+
+def _running(seed: object, cells: Cells, axis: int, how: tuple[bool, bool, bool]) -> Cells:
+    backwards, exclusive, sums = how
     if cells.kinds[axis] != EACH:
         flags = (backwards, exclusive, cells.kinds[axis], cells.shape[axis])
         by = token("running", seed, cells.lines_before(axis), flags)

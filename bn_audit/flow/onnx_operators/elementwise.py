@@ -6,9 +6,19 @@ from dataclasses import replace
 
 import numpy as np
 
-from bn_audit.flow.algebra import added, as_cells, keeping_zero, pointwise, product, quotient
+from bn_audit.flow.algebra import (
+    added,
+    as_cells,
+    comparison,
+    keeping_zero,
+    pointwise,
+    product,
+    quotient,
+    truth,
+    with_constant,
+)
 from bn_audit.flow.call import Call, Handler, Result
-from bn_audit.flow.cells import DOUBT, SAME, Cells
+from bn_audit.flow.cells import DOUBT, SAME, TRUE, ZERO, Cells
 from bn_audit.flow.choice import chosen
 from bn_audit.flow.movement import broadcast
 from bn_audit.flow.reduction import reduced
@@ -84,6 +94,8 @@ SELECTING = frozenset(
 )
 """Functions whose results are masks."""
 
+COMPARISONS = frozenset({"Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"})
+
 MASK_TYPES = frozenset({2, 3, 4, 5, 6, 7, 9, 12, 13})
 """Codes of the integer types and of bool: a cast to one of them cuts values off."""
 
@@ -97,7 +109,17 @@ def plain(call: Call) -> Result:
 
 
 def selecting(call: Call) -> Result:
-    return pointwise(call.seed, call.operands(), selects=True)
+    operands = call.operands()
+    if call.node.op in COMPARISONS and len(operands) == 2:
+        return comparison(call.seed, call.node.op, operands)
+    return truth(pointwise(call.seed, operands, selects=True))
+
+
+def negation(call: Call) -> Result:
+    cells = as_cells(call.operand(0))
+    result = pointwise(call.seed, [cells], selects=True)
+    result = with_constant(with_constant(result, cells.forms == ZERO, TRUE), cells.forms == TRUE, ZERO)
+    return truth(result)
 
 
 def identity(call: Call) -> Result:
@@ -108,7 +130,9 @@ def identity(call: Call) -> Result:
 def cast(call: Call) -> Result:
     cells = as_cells(call.operand(0))
     target = call.integer("to", 1)
-    return keeping_zero(("Cast", target), cells, selects=True) if target in MASK_TYPES else cells
+    if cells.span is not None or target not in MASK_TYPES:
+        return cells
+    return keeping_zero(("Cast", target), cells, selects=True)
 
 
 def add(call: Call) -> Result:
@@ -185,6 +209,7 @@ TABLE: dict[str, Handler] = {
     "Where": where,
     "Cast": cast,
     "CastLike": cast,
+    "Not": negation,
     "Identity": identity,
     "Dropout": dropout,
     "RandomNormalLike": random_like,

@@ -10,6 +10,7 @@ from bn_audit.flow.cells import LINE, SAME, Cells, ShapeConflictError
 from bn_audit.flow.movement import broadcast
 from bn_audit.flow.onnx_operators.shaping import axes_of, axis_of
 from bn_audit.flow.reduction import reduced, running
+from bn_audit.flow.spans import between
 from bn_audit.flow.tokens import mixed, token
 
 KINDS = {
@@ -43,7 +44,7 @@ def arg_extreme(call: Call) -> Result:
     operand = call.operand(0)
     axis = axis_of(call.integer("axis", 0), len(operand.shape))
     place = reduced(operand, (axis,), call.seed, keep=bool(call.integer("keepdims", 1)), ordered=True)
-    return replace(place, selects=True)
+    return replace(place, selects=True, range=between(place.forms, 0, operand.shape[axis] - 1))
 
 
 def cumulative(call: Call) -> Result:
@@ -66,7 +67,8 @@ def top_k(call: Call) -> Result:
     if not 0 <= count <= operand.shape[axis]:
         raise ShapeConflictError(f"the top {count} of an axis of {operand.shape[axis]}")
     best = along(call, operand, axis, count)
-    return replace(best, selects=as_cells(operand).selects), replace(best, selects=True)
+    places = replace(best, selects=True, range=between(best.forms, 0, operand.shape[axis] - 1))
+    return replace(best, selects=as_cells(operand).selects), places
 
 
 def along(call: Call, operand: Operand, axis: int, count: int) -> Cells:
