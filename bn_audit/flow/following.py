@@ -25,6 +25,18 @@ MAX_HELD = 1 << 25
 
 Key = tuple[str, str]
 
+FAULTS = (
+    ValueError,
+    IndexError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    ArithmeticError,
+    MemoryError,
+    RecursionError,
+)
+"""What a node raises whose operands or attributes are not what its operator takes."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
@@ -155,7 +167,7 @@ class Run:
             return (Lost(node, str(error)),) * len(node.outputs)
         except ShapeConflictError as error:
             conflict = Lost(node, str(error), conflict=True)
-        except (ValueError, IndexError, TypeError, KeyError, ArithmeticError, MemoryError, RecursionError) as error:
+        except FAULTS as error:
             conflict = Lost(node, f"its operands do not fit ({type(error).__name__})", conflict=True)
         self.conflicts.append(conflict)
         return (conflict,) * len(node.outputs)

@@ -8,21 +8,26 @@ from dataclasses import replace
 
 import numpy as np
 
-from bn_audit.flow.algebra import Operand, as_cells, forgiven, pointwise, with_constant
+from bn_audit.flow.algebra import Operand, all_zero, as_cells, forgiven, pointwise, with_constant
 from bn_audit.flow.cells import (
     EACH,
+    FLAGS,
     LINE,
     LOW,
     LOWEST,
     SAME,
+    SAMPLES,
     ZERO,
     Cells,
     absolute,
     all_from_some,
     at_most,
+    every,
     in_order,
     may,
+    packed,
     several,
+    some,
     tidied,
     uniform,
 )
@@ -185,6 +190,13 @@ def _running(seed: object, cells: Cells, axis: int, how: tuple[bool, bool, bool]
     if cells.kinds[axis] != EACH:
         flags = (backwards, exclusive, cells.kinds[axis], cells.shape[axis])
         by = token("running", seed, cells.lines_before(axis), flags)
+        if exclusive and cells.shape[axis] == 1:
+            return all_zero(cells.shape)
+        if exclusive:
+            # The first element along the axis has none before it.
+            cells = replace(
+                cells, owners=packed(cells.owners & (SAMPLES | FLAGS), some(cells.owners), every(cells.owners) * ZERO)
+            )
         kinds = tuple(LINE if a == axis and cells.shape[axis] > 1 else k for a, k in enumerate(cells.kinds))
         return replace(cells, forms=mixed(cells.forms, by), kinds=kinds)
     step = -1 if backwards else 1

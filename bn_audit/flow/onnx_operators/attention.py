@@ -11,7 +11,7 @@ from bn_audit.flow.call import Call, Handler, Result
 from bn_audit.flow.cells import EACH, Cells, ShapeConflictError, UndecidableError
 from bn_audit.flow.choice import chosen
 from bn_audit.flow.contraction import contracted, matrix_product
-from bn_audit.flow.joining import concatenated
+from bn_audit.flow.joining import concatenated, padded
 from bn_audit.flow.movement import reshaped, sliced, transposed
 from bn_audit.flow.reduction import normalised, reduced, softmax
 
@@ -34,8 +34,10 @@ def heads_together(cells: Cells) -> Cells:
 
 def attended(
     call: Call, query: Cells, key: Cells, value: Cells, *, mask: Operand | None = None, causal: bool = False
-) -> Cells:
-    """Return the attention of queries (B, heads, S, D) to keys (B, groups, L, D) and values (B, groups, L, V)."""
+) -> tuple[Cells, Cells]:
+    """Return the attention of queries (B, heads, S, D) to keys (B, groups, L, D) and values (B, groups, L, V), and its
+    weights (B, heads, S, L).
+    """
     batch, heads, length, width = query.shape
     groups = key.shape[1]
     if groups == 0 or heads % groups:
@@ -47,10 +49,10 @@ def attended(
         scores = _causal(call, scores)
     if mask is not None:
         scores = _masked(call, scores, mask)
-    weights = softmax(("attention", causal, call.seed), scores, (3,))
-    weights = reshaped(weights, (batch, groups, heads // groups, length, key.shape[2]))
+    shares = softmax(("attention", causal, call.seed), scores, (3,))
+    weights = reshaped(shares, (batch, groups, heads // groups, length, key.shape[2]))
     result = contracted("attended", [weights, value], ["bghsl", "bglv"], "bghsv")
-    return reshaped(result, (batch, heads, length, value.shape[3]))
+    return reshaped(result, (batch, heads, length, value.shape[3])), shares
 
 
 def _causal(call: Call, scores: Cells) -> Cells:
@@ -63,6 +65,11 @@ def _causal(call: Call, scores: Cells) -> Cells:
 
 
 def _masked(call: Call, scores: Cells, mask: Operand) -> Cells:
+    short = scores.shape[3] - mask.shape[-1] if mask.shape and mask.shape[-1] > 1 else 0
+    if short > 0:
+        # A mask that ends before the keys do hides those behind its end.
+        lowest = as_cells(call.constant(np.array(-np.inf, np.float32)))
+        mask = padded(as_cells(mask), len(mask.shape) - 1, 0, short, fill=lowest, mode="constant")
     values = mask.values() if not isinstance(mask, Cells) else None
     if values is not None and values.dtype == np.bool_:
         return chosen("mask", mask, scores, call.constant(np.array(-np.inf, np.float32)))
@@ -86,8 +93,8 @@ def attention(call: Call) -> Result:
     if call.has(6):
         lengths = as_cells(call.operand(6))
         key = pointwise("length", [key, reshaped(lengths, (lengths.shape[0], 1, 1, 1))], selects=False)
-    result = attended(call, query, key, value, mask=mask, causal=bool(call.integer("is_causal", 0)))
-    return (heads_together(result) if flat else result), key, value
+    result, weights = attended(call, query, key, value, mask=mask, causal=bool(call.integer("is_causal", 0)))
+    return (heads_together(result) if flat else result), key, value, weights
 
 
 def multi_head(call: Call) -> Result:
@@ -111,7 +118,7 @@ def multi_head(call: Call) -> Result:
     if call.has(4):
         key = _padded_keys(key, as_cells(call.operand(4)))
     mask = call.operand(5) if call.has(5) else None
-    result = attended(call, query, key, value, mask=mask, causal=bool(call.integer("unidirectional", 0)))
+    result, _ = attended(call, query, key, value, mask=mask, causal=bool(call.integer("unidirectional", 0)))
     return heads_together(result), key, value
 
 
@@ -142,7 +149,7 @@ def packed_attention(call: Call) -> Result:
     if call.has(3):
         key = _padded_keys(key, as_cells(call.operand(3)))
     mask = call.operand(5) if call.has(5) else None
-    result = attended(call, query, key, value, mask=mask, causal=bool(call.integer("unidirectional", 0)))
+    result, _ = attended(call, query, key, value, mask=mask, causal=bool(call.integer("unidirectional", 0)))
     return heads_together(result), present
 
 
@@ -161,7 +168,7 @@ def grouped(call: Call) -> Result:
             per_row = given.rank >= 1 and given.shape[0] == query.shape[0] and index in (5, 9)
             one = reduced(given, range(1 if per_row else 0, given.rank), ("grouped", index), keep=False, ordered=True)
             key = pointwise(("setting", index), [key, reshaped(one, (query.shape[0], 1, 1, 1)) if per_row else one])
-    result = attended(call, query, key, value, causal=True)
+    result, _ = attended(call, query, key, value, causal=True)
     return heads_together(result), key, value
 
 

@@ -196,11 +196,18 @@ def extreme(call: Call) -> Result:
     return pointwise(call.seed, operands)
 
 
+def gated(call: Call) -> Result:
+    """SwiGLU: the second array times an activation of the first that keeps zero."""
+    gate = keeping_zero((call.seed, "gate"), as_cells(call.operand(0)))
+    return product("Mul", [gate, call.operand(1)])
+
+
 TABLE: dict[str, Handler] = {
     **dict.fromkeys(KEEP_ZERO, keeps_zero),
     **dict.fromkeys(PLAIN, plain),
     **dict.fromkeys(SELECTING, selecting),
     **dict.fromkeys(("Max", "Min", "Mean"), extreme),
+    "SwiGLU": gated,
     "Add": add,
     "Sum": add,
     "Sub": subtract,

@@ -75,8 +75,11 @@ def _resized(call: Call, cells: Cells) -> tuple[int, ...]:
         scales = [float(s) for s in call.known(1)]
     elif call.has(3):
         targets = call.whole(3)
-        if call.text("keep_aspect_ratio_policy", "stretch") != "stretch":
-            raise UndecidableError("it keeps the aspect ratio")
+        policy = call.text("keep_aspect_ratio_policy", "stretch")
+        if policy != "stretch":
+            choose = min if policy == "not_larger" else max
+            scale = choose(size / max(cells.shape[axis], 1) for axis, size in zip(axes, targets, strict=True))
+            targets = tuple(math.floor(scale * cells.shape[axis] + 0.5) for axis in axes)
         for axis, size in zip(axes, targets, strict=True):
             result[axis] = size
         return tuple(result)
@@ -182,11 +185,13 @@ def fourier(call: Call) -> Result:
     axis = axis_of(
         call.whole(2)[0] if call.has(2) else call.integer("axis", 1 if call.version < 20 else -2), cells.rank
     )
-    length = call.whole(1)[0] if call.has(1) else cells.shape[axis]
-    if call.integer("onesided", 0):
+    one_sided, inverse = bool(call.integer("onesided", 0)), bool(call.integer("inverse", 0))
+    back = one_sided and inverse
+    length = call.whole(1)[0] if call.has(1) else 2 * (cells.shape[axis] - 1) if back else cells.shape[axis]
+    if one_sided and not inverse:
         length = length // 2 + 1
     whole = reduced(cells, (axis, cells.rank - 1), call.seed, ordered=True)
-    return spread_line(spread_line(whole, axis, length, call.seed), cells.rank - 1, 2, call.seed)
+    return spread_line(spread_line(whole, axis, length, call.seed), cells.rank - 1, 1 if back else 2, call.seed)
 
 
 def short_fourier(call: Call) -> Result:

@@ -152,6 +152,13 @@ def trilu(call: Call) -> Result:
     return chosen("Trilu", call.constant(mask), cells, zero)
 
 
+def eye_like(call: Call) -> Result:
+    rows, columns = call.operand(0).shape
+    if rows * columns > MAX_PLACES:
+        raise UndecidableError(f"an identity of {rows} by {columns} is too large to follow")
+    return call.constant(np.eye(rows, columns, call.integer("k", 0), dtype=np.float32))
+
+
 def reverse_sequence(call: Call) -> Result:
     """The first elements along the time axis are reversed, as many as each sequence is long."""
     cells, lengths = as_cells(call.operand(0)), as_cells(call.operand(1))
@@ -195,6 +202,7 @@ TABLE: dict[str, Handler] = {
     "TensorScatter": tensor_scatter,
     "OneHot": one_hot,
     "Trilu": trilu,
+    "EyeLike": eye_like,
     "ReverseSequence": reverse_sequence,
     "Compress": compress,
     **dict.fromkeys(("NonZero", "Unique", "ConstantOfShape", "Range"), by_data),

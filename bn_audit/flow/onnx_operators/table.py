@@ -22,6 +22,7 @@ from bn_audit.flow.onnx_operators import (
     reducing,
     sequences,
     shaping,
+    states,
 )
 
 STANDARD = ("", "ai.onnx")
@@ -46,6 +47,7 @@ _HANDLERS: dict[str, Handler] = {
     **recurrent.TABLE,
     **quantised.TABLE,
     **attention.TABLE,
+    **states.TABLE,
     **control.TABLE,
     **sequences.TABLE,
     **images.TABLE,
