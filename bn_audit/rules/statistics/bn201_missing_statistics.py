@@ -1,9 +1,9 @@
 """Affine parameters are stored without the running mean and variance of their batch norm.
 
 What it checks: in state dicts, a weight and bias with one value per channel and no running statistics beside them. It
-    is an error where a batch counter, the name or sibling layers prove a batch norm, a warning where names are all
-    there is, and a note where most convolutions are followed by such a pair, or where another model of the file holds
-    the statistics (parameters beside buffers, an average, gradients).
+    is an error where a batch counter, sibling layers or the name prove a batch norm (with medium confidence where names
+    are all there is), and a note where most convolutions are followed by such a pair, or where another model of the
+    file holds the statistics (parameters beside buffers, an average, gradients).
 Why it matters: loaded with strict=False the layer keeps mean 0 and variance 1, which belong to no data. It happens
     when weights are collected, averaged or synchronised through named_parameters(), which leaves out buffers.
 Example:
@@ -17,8 +17,7 @@ Remedy: save model.state_dict(), or average the buffers too; recompute lost stat
 Limits: layer, group and instance norms store the very same pair, and where group norms replaced the batch norms of a
     network they keep the names: names prove it where other layers have statistics, or the file records the version of
     each module. Pairs that do not follow a convolution are silent, and so are all pairs of a model that names one of
-    them so: a transformer gives no finding. Batch norms built with track_running_stats=False never had statistics; a
-    waiver says so.
+    them so: a transformer gives no finding. Batch norms built with track_running_stats=False never had statistics.
 Sources: torch.nn.Module.named_parameters and named_buffers; huggingface/peft issue 3481.
 """
 
@@ -57,7 +56,7 @@ def concerns(subject: Subject) -> bool:
 
 
 def check(subject: Subject) -> Iterator[Finding]:
-    """Yield for each model at most an error, a warning, a note on what another model holds, a note on a guess."""
+    """Yield for each model at most an error, one by names alone, a note on another model's, a note on a guess."""
     by_model: dict[str, list[OrphanTensors]] = {}
     for orphan in subject.orphans:
         by_model.setdefault(orphan.model, []).append(orphan)
@@ -75,7 +74,7 @@ def check(subject: Subject) -> Iterator[Finding]:
         if certain:
             yield _error(model, certain)
         if named:
-            yield _warning(model, named)
+            yield _by_name(model, named)
         possible = _possible_batch_norms(model, [orphan for orphan in orphans if orphan.evidence is None])
         if possible:
             yield _note(model, possible)
@@ -136,7 +135,7 @@ def _error(model: Model, proven: Sequence[OrphanTensors]) -> Finding:
     )
 
 
-def _warning(model: Model, named: Sequence[OrphanTensors]) -> Finding:
+def _by_name(model: Model, named: Sequence[OrphanTensors]) -> Finding:
     return RULE.finding(
         f"{_lacking(model, named)} ({_first_cause(named)}, and none in the file has statistics): lost, or group norms "
         "that took over the names",
@@ -144,7 +143,6 @@ def _warning(model: Model, named: Sequence[OrphanTensors]) -> Finding:
         evidence={"layers": len(named), "because": _causes(named)},
         remedy="If these layers are batch norms, save model.state_dict() instead of the parameters alone; if they were "
         "replaced by another norm, nothing is wrong.",
-        severity=Severity.WARNING,
         confidence=Confidence.MEDIUM,
     )
 

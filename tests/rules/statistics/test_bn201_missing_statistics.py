@@ -115,7 +115,7 @@ def test_a_state_dict_with_its_statistics_has_no_orphans():
     assert outcome(RULE, state_dict(stored_norm())) == []
 
 
-def test_names_alone_are_a_warning():
+def test_names_alone_are_an_error_with_less_confidence():
     audited = weights(
         orphans=[
             orphan("bn1", evidence="its name is that of a batch norm", confidence=Confidence.MEDIUM),
@@ -123,7 +123,7 @@ def test_names_alone_are_a_warning():
         ]
     )
     finding = only(RULE, audited)
-    assert (finding.severity, finding.confidence) == (Severity.WARNING, Confidence.MEDIUM)
+    assert (finding.severity, finding.confidence) == (Severity.ERROR, Confidence.MEDIUM)
     assert "lost, or group norms that took over the names" in finding.message
 
 
