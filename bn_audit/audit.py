@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from bn_audit import plugins, policy
@@ -131,16 +132,20 @@ def run(targets: Sequence[str], options: Options, progress: Progress | None = No
         raise UsageError("--weights goes with a package.module:factory target: a file already holds its own weights")
     candidates, listed = expand([single(target) for target in targets] if options.comparison_only else targets)
     reports: list[Report] = []
+    unread: list[Report] = []
     for report, reason in _reports(candidates, options, progress):
         if reason is None:
             reports.append(report)
         else:
             listed.append((report.source, reason))
+            unread += [report] if report.unread else []
     if not reports:
-        found = f"; {len(listed)} files hold none" if listed else ""
+        found = f"; {len(listed)} {'file is' if len(listed) == 1 else 'files are'} listed" if listed else ""
         failure = Failed(stage="read", error=f"no model found in {', '.join(targets)}{found}: name a model file")
         reports.append(Report(source=", ".join(targets), format=None, intent=options.intent, failed=(failure,)))
-    code = policy.exit_code(reports, fail_on=options.fail_on, strict=options.strict, exit_zero=options.exit_zero)
+    code = policy.exit_code(
+        [*reports, *unread], fail_on=options.fail_on, strict=options.strict, exit_zero=options.exit_zero
+    )
     return Audit(
         reports=tuple(reports),
         intent=options.intent,
@@ -255,7 +260,9 @@ def _check_candidate(candidate: Candidate, options: Options) -> tuple[Report, st
         raise
     except (NoModelError, UnknownFormatError, UnsupportedFormatError) as error:
         if candidate.is_optional(error):
-            return empty, str(error).removeprefix(f"{candidate.name}: ")
+            reason = str(error).removeprefix(f"{candidate.name}: ")
+            is_model = isinstance(error, UnsupportedFormatError)
+            return replace(empty, unread=(reason,) if is_model else ()), reason
         failure = Failed(stage="read", error=str(error))
     except (ArtifactError, MissingTargetError) as error:
         failure = Failed(stage="read", error=str(error))

@@ -16,18 +16,25 @@ from bn_audit.errors import ArtifactError, NoModelError, UnsupportedFormatError,
 ARTIFACT_SUFFIXES = frozenset(
     (
         *(".pt", ".pth", ".pt2", ".ptl", ".ckpt", ".bin", ".pkl"),
-        *(".pickle", ".safetensors", ".onnx", ".th", ".tar", ".model"),
+        *(".pickle", ".safetensors", ".onnx", ".th", ".tar", ".model", ".torchscript", ".joblib"),
+        *(".pyth", ".jit", ".ckp", ".chkpt", ".weights"),
     )
 )
 """Suffixes that model files of the formats known here bear; what is inside decides all the same."""
 
-MUST_READ_SUFFIXES = frozenset({".pt", ".pth", ".pt2", ".ptl", ".ckpt", ".safetensors", ".onnx"})
+MUST_READ_SUFFIXES = frozenset(
+    {".pt", ".pth", ".pt2", ".ptl", ".ckpt", ".safetensors", ".onnx", ".torchscript", ".pyth"}
+)
 """Suffixes that promise a model: in a directory such a file that cannot be read is a failure, not a passer-by."""
+
+_MUST_READ_NAME = re.compile(r".*\.pth\.tar|(?:.*[_-])?model(?:[._-].*)?\.bin", re.IGNORECASE)
+"""Names that promise one under a suffix that does not: those of PyTorch's examples and of the Hugging Face Hub."""
 
 FOREIGN_SUFFIXES = frozenset(
     (
         *(".distcp", ".keras", ".h5", ".hdf5", ".pb", ".tflite", ".mlmodel"),
         *(".engine", ".plan", ".gguf", ".npz", ".mpk", ".bpk"),
+        *(".nemo", ".mar", ".pdparams", ".pte", ".ort"),
     )
 )
 """Suffixes of formats that are named, though not read."""
@@ -55,7 +62,8 @@ class Candidate:
             return False
         if isinstance(error, NoModelError | UnsupportedFormatError):
             return True
-        return Path(self.name).suffix.lower() not in MUST_READ_SUFFIXES
+        path = Path(self.name)
+        return path.suffix.lower() not in MUST_READ_SUFFIXES and not _MUST_READ_NAME.fullmatch(path.name)
 
 
 def is_factory(target: str) -> bool:

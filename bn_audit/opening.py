@@ -9,7 +9,13 @@ from pathlib import Path
 from bn_audit import plugins
 from bn_audit.containers.source import Source
 from bn_audit.containers.target import FactoryTarget, FileTarget, ModuleTarget, Target
-from bn_audit.errors import AmbiguousFormatError, UnknownFormatError, UnsupportedFormatError, UsageError
+from bn_audit.errors import (
+    AmbiguousFormatError,
+    MissingTargetError,
+    UnknownFormatError,
+    UnsupportedFormatError,
+    UsageError,
+)
 from bn_audit.expansion import is_factory
 from bn_audit.interfaces import Format
 from bn_audit.subject.subject import Form, Subject
@@ -62,6 +68,7 @@ def format_of(target: Target) -> Format:
 
     Raises:
         UnknownFormatError, UnsupportedFormatError, AmbiguousFormatError: none does, or two do.
+        MissingTargetError: it stands in for a file that was not fetched.
     """
     matches = [item for item in plugins.formats() if item.sniff(target)]
     if len(matches) == 1:
@@ -70,10 +77,12 @@ def format_of(target: Target) -> Format:
         names = " and ".join(item.name for item in matches)
         raise AmbiguousFormatError(f"{target.name}: is {names} at once: a file of two formats is not audited")
     if isinstance(target, FileTarget):
-        from bn_audit.containers.foreign import identify
+        from bn_audit.containers.foreign.naming import identify
 
         foreign = identify(target)
         if foreign is not None:
+            if foreign.is_pointer:
+                raise MissingTargetError(f"{target.name}: this is {foreign.name}: {foreign.advice}")
             kind = UnsupportedFormatError if foreign.is_artifact else UnknownFormatError
             raise kind(f"{target.name}: this is {foreign.name}: {foreign.advice}")
     known = ", ".join(item.name for item in plugins.formats())

@@ -213,3 +213,29 @@ def test_what_a_rule_leaves_open_is_reported_as_not_checked(models: Path, monkey
     assert [(skipped.code, skipped.reason) for skipped in report.skipped] == [("BN206", "one layer is not decided")]
     assert report.findings == ()
     assert audit.run([str(models / "good.pt")], Options(strict=True)).exit_code == 3
+
+
+def test_a_pointer_in_a_directory_is_a_failure(models: Path) -> None:
+    """Files that Git LFS did not fetch were asked for, whatever their suffix."""
+    (models / "bad.pt").unlink()
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n"
+    for name in ("ema.pt", "pytorch_model.bin", "policy.pkl"):
+        (models / name).write_text(pointer)
+    result = bn_audit.run([str(models)], Options())
+    assert result.exit_code == 3
+    assert [Path(report.source).name for report in result.reports if report.failed] == [
+        "ema.pt",
+        "policy.pkl",
+        "pytorch_model.bin",
+    ]
+
+
+def test_a_model_that_is_not_read_is_listed_and_fails_a_strict_run(tmp_path: Path) -> None:
+    torch.save(network(training=False), tmp_path / "good.pt")
+    torch.save({"state": {}, "param_groups": []}, tmp_path / "optimizer.pt")
+    assert bn_audit.run([str(tmp_path)], Options(strict=True)).exit_code == 0
+    (tmp_path / "net.tflite").write_bytes(b"\x1c\x00\x00\x00TFL3")
+    result = bn_audit.run([str(tmp_path)], Options())
+    assert result.exit_code == 0
+    assert [Path(name).name for name, _reason in result.listed] == ["net.tflite", "optimizer.pt"]
+    assert bn_audit.run([str(tmp_path)], Options(strict=True)).exit_code == 3

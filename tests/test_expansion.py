@@ -9,6 +9,7 @@ import pytest
 
 from bn_audit.errors import (
     MalformedFileError,
+    MissingTargetError,
     NoModelError,
     UnknownFormatError,
     UnsupportedFormatError,
@@ -81,6 +82,13 @@ def test_other_targets_are_no_factories(target: str) -> None:
         ("m.pt", False, NoModelError("x"), True),
         ("m.pt", False, UnknownFormatError("x"), False),
         ("m.bin", False, UnknownFormatError("x"), True),
+        ("m.pt", False, MissingTargetError("x"), False),
+        ("vocabulary.bin", False, UnknownFormatError("x"), True),
+        ("pytorch_model.bin", False, UnknownFormatError("x"), False),
+        ("pytorch_model-00001-of-00002.bin", False, UnknownFormatError("x"), False),
+        ("model_best.pth.tar", False, UnknownFormatError("x"), False),
+        ("data.tar", False, UnknownFormatError("x"), True),
+        ("best.torchscript", False, UnknownFormatError("x"), False),
         ("m.tflite", False, UnsupportedFormatError("x"), True),
         ("m.tflite", True, UnsupportedFormatError("x"), False),
         ("m.pt", False, MalformedFileError("x"), False),

@@ -36,7 +36,8 @@ def expected_codes(name: str, mode: Mode) -> set[str]:
         layer["mode"] == "train" and "running_mean" in layer["tensors"] for layer in torch_says(name, mode).values()
     )
     dropout = {"BN504"} if name == "with_dropout" and mode is Mode.TRAIN else set()
-    return ZOO[name].expected | dropout | ({"BN310"} if trains else set())
+    mixes = any(layer["uses_batch_statistics"] for layer in torch_says(name, mode).values())
+    return ZOO[name].expected | dropout | ({"BN310"} if trains else set()) | ({"BN401"} if mixes else set())
 
 
 @pytest.mark.parametrize(

@@ -33,8 +33,7 @@ def expected_codes(name: str, mode: Mode) -> set[str]:
     judged = [
         layer
         for layer in torch_says(name, mode).values()
-        if layer["kind"] in ("batch_norm", "sync_batch_norm")
-        and "running_mean" in layer["tensors"]
+        if layer["kind"] in ("batch_norm", "sync_batch_norm") and "running_mean" in layer["tensors"]
     ]
     codes = set(ZOO[name].expected)
     if {layer["mode"] for layer in judged if layer["registered"]} == {"train", "eval"}:

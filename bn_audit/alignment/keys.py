@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from bn_audit.alignment.naming import canonical, is_foreign, mapped, prefixes_of
 from bn_audit.subject.key_alignment import KeyAlignment, KeyMatch, KeyMismatch
+from bn_audit.subject.tensor import HALF_PRECISION
 
 Rules = Sequence[tuple[re.Pattern[str], str]]
 
@@ -94,7 +95,7 @@ def align_keys(reference: Side, target: Side, *, rules: Rules = (), expected_by:
         renamed = name.removeprefix(prefixes.reference) != other.removeprefix(prefixes.target)
         if spec.shape == stored.shape:
             matched.append(KeyMatch(reference=name, target=other, renamed=renamed))
-        difference = _difference(spec, stored, expected_by)
+        difference = _difference(reference.canonical(name), spec, stored, expected_by)
         if difference:
             is_shape = spec.shape != stored.shape
             mismatched.append(KeyMismatch(reference=name, target=other, difference=difference, is_shape=is_shape))
@@ -127,9 +128,25 @@ def _by_fitted_name(side: Side, prefix: str, rules: Rules) -> dict[str, str]:
     return found
 
 
-def _difference(expected: Spec, stored: Spec, expected_by: str) -> str:
+def _difference(name: str, expected: Spec, stored: Spec, expected_by: str) -> str:
     if expected.shape != stored.shape:
         return f"shape {list(stored.shape)}, {expected_by} has {list(expected.shape)}"
-    if expected.dtype is not None and stored.dtype is not None and expected.dtype != stored.dtype:
+    if expected.dtype is not None and stored.dtype is not None and dtype_matters(name, expected.dtype, stored.dtype):
         return f"dtype {stored.dtype}, {expected_by} has {expected.dtype}"
     return ""
+
+
+def dtype_matters(name: str, expected: str, stored: str) -> bool:
+    """Return whether another dtype does harm: another precision is what half-precision files are for.
+
+    But not for running statistics, and integers are not what they stand for.
+    """
+    is_cast = stored in HALF_PRECISION and expected not in HALF_PRECISION and name.endswith(_STATISTICS)
+    return is_cast or (_is_real(expected) and not _is_real(stored))
+
+
+_STATISTICS = ("running_mean", "running_var")
+
+
+def _is_real(dtype: str) -> bool:
+    return dtype.startswith(("float", "bfloat"))

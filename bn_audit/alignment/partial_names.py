@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from bn_audit.alignment.keys import dtype_matters
 from bn_audit.alignment.model_side import ModelSide
 from bn_audit.alignment.pairing import Alignment
 from bn_audit.subject.key_alignment import KeyAlignment, KeyMatch, KeyMismatch
@@ -84,7 +85,7 @@ def _matches(alignment: Alignment) -> tuple[list[KeyMatch], list[KeyMismatch]]:
         else:
             difference = f"shape {list(other.shape)}, the reference has {list(one.shape)}"
             mismatched.append(KeyMismatch(reference=name, target=other_name, difference=difference, is_shape=True))
-        if one.dtype != other.dtype and one.numel == other.numel:
+        if one.numel == other.numel and dtype_matters(name, one.dtype, other.dtype):
             difference = f"dtype {other.dtype}, the reference has {one.dtype}"
             mismatched.append(KeyMismatch(reference=name, target=other_name, difference=difference, is_shape=False))
     return matched, mismatched

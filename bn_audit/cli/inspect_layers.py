@@ -54,7 +54,7 @@ def inspect_layers(
             layers = [figures.load(norm, eps) for norm in subject.norms]
         if writer is not None and export is not None:
             if not layers:
-                raise UsageError(f"{target}: has no normalisation layers: nothing to export")
+                raise UsageError(f"{target}: has no batch or instance norms: nothing to export")
             require_eps(layers)
         to_stdout(lambda out, colour: table.render(subject, layers, out, colour))
         if writer is not None and export is not None:

@@ -17,11 +17,14 @@ from bn_audit.errors import LimitExceededError, MalformedFileError
 MAX_DEPTH = 100
 """As deep as the readers of Google's libraries follow messages within messages."""
 
-MAX_FIELDS = 20_000_000
-"""Cap on the fields looked at in one file, about ten seconds; the largest graph seen has some two million."""
+MAX_FIELDS = 10_000_000
+"""Cap on the fields looked at in one file, some ten seconds; a graph of 5 000 nodes with all its notes has 150 000."""
 
-MAX_KEPT = 6_000_000
-"""Cap on the fields kept from one file, below two gigabytes of memory."""
+MAX_KEPT = 4_000_000
+"""Cap on the fields kept from one file, about a gigabyte of memory; the same graph keeps 90 000."""
+
+MAX_MESSAGES = 1_500_000
+"""Cap on the messages of one file, some ten seconds; the same graph has 50 000."""
 
 MAX_TEXT_BYTES = 1 << 16
 """Longest text that is kept; the longest names seen have some hundred bytes."""
@@ -71,10 +74,13 @@ class MessageType:
         fields: Name and kind of each field to keep, by number; every other field is skipped. Filled later where types
             contain each other.
         build: Makes a plain value out of the fields that were found.
+        skips: Returns whether a short message is of no use, told from its bytes; None: none is. For messages that are
+            many and mostly of no use.
     """
 
     name: str
     build: Callable[[Fields], object]
+    skips: Callable[[bytes], bool] | None = None
     fields: dict[int, tuple[str, Kind | MessageType]] = field(default_factory=dict)
 
 
@@ -92,6 +98,7 @@ class ProtobufReader:
         self._window = _WINDOW_BYTES
         self._seen = 0
         self._kept = 0
+        self._messages = 0
 
     def message(self, kind: MessageType, offset: int, length: int, depth: int = 0) -> object:
         """Return what `kind` builds out of the message in these bytes of the file.
@@ -100,8 +107,11 @@ class ProtobufReader:
             MalformedFileError: the bytes are no such message.
             LimitExceededError: it is deeper or larger than what is read here.
         """
+        self._messages += 1
         if depth > MAX_DEPTH:
             raise LimitExceededError(f"{self._source.name}: messages nested deeper than {MAX_DEPTH} are not read")
+        if self._messages > MAX_MESSAGES:
+            raise LimitExceededError(f"{self._source.name}: more than {MAX_MESSAGES} messages are not read")
         found: dict[str, list[object]] = {}
         position, end = offset, offset + length
         while position < end:
@@ -110,6 +120,9 @@ class ProtobufReader:
             if entry is None:
                 continue
             name, expected = entry
+            skips = expected.skips if type(expected) is MessageType and wire == 2 else None
+            if skips is not None and value <= MAX_TEXT_BYTES and skips(self._bytes(position - value, value)):
+                continue
             values = found.setdefault(name, [])
             self._kept += 1
             if self._kept > MAX_KEPT:

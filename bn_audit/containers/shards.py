@@ -7,6 +7,7 @@ keys ``metadata`` and ``weight_map`` (tensor name to file name).
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 
 from bn_audit.containers.source import Source
@@ -14,6 +15,9 @@ from bn_audit.errors import LimitExceededError, MalformedFileError
 
 MAX_INDEX_BYTES = 64 << 20
 """Cap on the index: a million tensors take about 80 bytes each."""
+
+
+_SHARD_NAME = re.compile(r".*-(\d{5})-of-(\d{5})\.\w+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,3 +63,14 @@ def read_shard_index(source: Source) -> ShardIndex | None:
     if not weight_map:
         raise MalformedFileError(f"{source.name}: its weight_map is empty: the checkpoint has no tensors")
     return ShardIndex(weight_map=weight_map)
+
+
+def lone_shard(file_name: str) -> str | None:
+    """Return what is missing where a file is called like one of several shards; None for any other file."""
+    number = _SHARD_NAME.fullmatch(file_name)
+    if number is None or int(number[2]) < 2:
+        return None
+    return (
+        f"this is shard {int(number[1])} of {int(number[2])}: layers may lie partly in the others; "
+        "check the index file (.index.json) instead"
+    )

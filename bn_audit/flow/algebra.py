@@ -6,8 +6,9 @@ beside this one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
@@ -15,21 +16,30 @@ import numpy as np
 from bn_audit.flow.cells import (
     DOUBT,
     EACH,
+    FLAGS,
     FORGIVE,
     LINE,
     LOWEST,
     MET,
     SAME,
+    SAMPLES,
+    TRUE,
     ZERO,
     Cells,
     ShapeConflictError,
+    absolute,
+    every,
     explicit,
     grid,
     less_certain,
     may,
+    packed,
     several,
+    some,
 )
 from bn_audit.flow.constants import Constant
+from bn_audit.flow.patterns import with_patterns
+from bn_audit.flow.spans import Span, compared, marked, moved, product_of, span_of, sum_of
 from bn_audit.flow.tokens import Bits, mixed, token
 
 Operand: TypeAlias = Cells | Constant
@@ -82,7 +92,8 @@ def at_rank(cells: Cells, rank: int) -> Cells:
         shape=front + cells.shape,
         kinds=(SAME,) * new + cells.kinds,
         owners=cells.owners.reshape(front + cells.owners.shape),
-        forms=cells.forms.reshape(front + cells.forms.shape),
+        forms=(forms := cells.forms.reshape(front + cells.forms.shape)),
+        range=moved(cells.span, forms, lambda numbers: numbers.reshape(front + numbers.shape)),
     )
 
 
@@ -129,10 +140,16 @@ def joined(seed: object, on_grid: Aligned, selects: bool | None = None) -> Cells
     """Return what a function of the corresponding elements of aligned operands gives."""
     first, *others = on_grid.operands
     owners = first.owners
-    forms = mixed(first.forms, token("pointwise", seed, on_grid.pattern))
+    by = token("pointwise", seed, on_grid.pattern)
+    forms = mixed(first.forms, by)
     for other in others:
         owners = owners | other.owners
         forms = mixed(forms, other.forms)
+    if others and (met := several(may(owners))).any():
+        named = mixed(absolute(first.owners, first.forms), by)
+        for other in others:
+            named = mixed(named, absolute(other.owners, other.forms))
+        forms = np.where(met, named, forms)
     if others and owners.size and (owners & FORGIVE).any():
         owners = forgiven(owners, first.owners)
     if selects is None:
@@ -172,23 +189,31 @@ def with_constant(cells: Cells, where: np.ndarray[tuple[int, ...], np.dtype[np.b
 def product(seed: object, operands: Sequence[Operand]) -> Cells:
     """Return an element-wise product: zero where an operand is known to be zero, for finite values of the others."""
     tracked = [operand for operand in operands if isinstance(operand, Cells)]
-    if any(several(may(cells.owners)).any() for cells in tracked):
-        # A zero weight undoes what mixed, so it is looked for only then.
-        if any(isinstance(operand, Constant) and operand.is_zero() for operand in operands):
-            shape = broadcast_shape([operand.shape for operand in operands])
-            return all_zero(shape)
-        if len(tracked) > 1 and any(cells.selects for cells in tracked):
-            operands = [less_certain(o) if isinstance(o, Cells) and _selected(o, tracked) else o for o in operands]
+    mixes = any(several(may(cells.owners)).any() for cells in tracked)
+    # A zero weight undoes what mixed, so it is looked for only then.
+    if mixes and any(isinstance(operand, Constant) and operand.is_zero() for operand in operands):
+        return all_zero(broadcast_shape([operand.shape for operand in operands]))
+    operands = with_patterns(operands)
     on_grid = aligned(operands)
     result = joined(seed, on_grid, any(cells.selects for cells in on_grid.operands))
     zero = np.zeros(result.forms.shape, bool)
     for cells in on_grid.operands:
         zero = zero | (cells.forms == ZERO)
-    return with_constant(result, zero, ZERO)
+    result = with_constant(_where_not_zero(result, on_grid, operands), zero, ZERO)
+    return _spanned(result, on_grid, product_of) if len(on_grid.operands) == 2 else result
 
 
-def _selected(cells: Cells, operands: Sequence[Cells]) -> bool:
-    return any(other.selects for other in operands if other is not cells)
+def _where_not_zero(result: Cells, on_grid: Aligned, operands: Sequence[Operand]) -> Cells:
+    """Return a product without claims on every element where an operand may be zero for some of them."""
+    for cells, operand in zip(on_grid.operands, operands, strict=True):
+        if isinstance(operand, Constant):
+            partly = np.array(operand.has_zeros())
+        else:
+            partly = (every(cells.owners) == 0) & (some(cells.owners) != 0)
+        if partly.any():
+            kept = packed(result.owners & (SAMPLES | FLAGS), some(result.owners), every(cells.owners))
+            result = replace(result, owners=np.where(partly, kept, result.owners))
+    return result
 
 
 def all_zero(shape: tuple[int, ...]) -> Cells:
@@ -208,14 +233,43 @@ def added(seed: object, operands: Sequence[Operand], *, minus: bool = False) -> 
         return result
     left, right = on_grid.operands
     if minus:
-        alike = (left.forms == right.forms) & (left.owners == right.owners) & ~several(may(left.owners))
-        alike = alike & ((left.owners & DOUBT) == 0)
+        alike = (left.forms == right.forms) & (left.owners == right.owners) & ((left.owners & DOUBT) == 0)
         if on_grid.pattern[0] == on_grid.pattern[1]:
             result = with_constant(result, np.broadcast_to(alike, result.forms.shape), ZERO)
-        return _neutral(result, on_grid, ((right, left, 0),))
+        result = _neutral(result, on_grid, ((right, left, 0),))
+        return _spanned(result, on_grid, partial(sum_of, minus=True))
     lowest = (left.forms == LOWEST) | (right.forms == LOWEST)
     result = with_constant(result, np.broadcast_to(lowest, result.forms.shape), LOWEST)
-    return _neutral(result, on_grid, ((right, left, 0), (left, right, 1)))
+    result = _neutral(result, on_grid, ((right, left, 0), (left, right, 1)))
+    return _spanned(result, on_grid, partial(sum_of, minus=False))
+
+
+def _spanned(result: Cells, on_grid: Aligned, combine: Callable[[Bits, Span, Span], Span | None]) -> Cells:
+    """Return the result of two operands with its range, where theirs are known."""
+    left, right = (cells.span for cells in on_grid.operands)
+    if left is None or right is None:
+        return result
+    lines = sum(kind == LINE for kind in on_grid.kinds)
+    left, right = (marked(s, p, lines) for s, p in zip((left, right), on_grid.pattern, strict=True))
+    return replace(result, range=combine(result.forms, left, right))
+
+
+def comparison(seed: object, operator: str, operands: Sequence[Operand]) -> Cells:
+    """Return a comparison of two arrays, decided where their ranges decide it."""
+    on_grid = aligned(operands)
+    result = joined(seed, on_grid, True)
+    left, right = (cells.span for cells in on_grid.operands)
+    if left is not None and right is not None:
+        always, never = compared(operator, left, right)
+        result = with_constant(result, np.broadcast_to(always, result.forms.shape), TRUE)
+        result = with_constant(result, np.broadcast_to(never, result.forms.shape), ZERO)
+    return truth(result)
+
+
+def truth(cells: Cells) -> Cells:
+    """Return the cells of a mask, whose elements are 0 or 1."""
+    low, high = (np.where(cells.forms == form, value, 1 - value) * 1.0 for form, value in ((TRUE, 1), (ZERO, 0)))
+    return replace(cells, range=span_of(cells.forms, low, high, cells.forms))
 
 
 def quotient(seed: object, left: Operand, right: Operand) -> Cells:

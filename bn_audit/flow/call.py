@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -22,7 +22,9 @@ class Setting(Protocol):
     relaxing: bool
     declared_batch: int | None
 
-    def follow_body(self, body: Graph, inputs: Mapping[str, Value], outer: Mapping[str, Value]) -> tuple[Value, ...]:
+    def follow_body(
+        self, body: Graph, inputs: Mapping[str, Value], outer: MutableMapping[str, Value]
+    ) -> tuple[Value, ...]:
         """Follow a graph inside the graph and return its outputs."""
 
     def relaxed(self, node: Node, what: str) -> None:
@@ -45,7 +47,7 @@ class Call:
     inputs: tuple[Value | None, ...]
     version: int
     setting: Setting
-    names: Mapping[str, Value]
+    names: MutableMapping[str, Value]
 
     @property
     def seed(self) -> tuple[object, ...]:

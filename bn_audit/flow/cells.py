@@ -9,7 +9,8 @@ index. A cell holds
 - its form, a token of the function that computes the cell from its owner's sample. Where the forms of two cells are
   equal and each has one owner at most, the same function computes both.
 
-A cell without owners is constant. Forms of cells with several owners say nothing: they do not tell the owners' roles.
+A cell without owners is constant. The form of a cell with several owners names them too, each in its role: there equal
+forms mean equal elements.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from bn_audit.flow.spans import Span, moved
 from bn_audit.flow.tokens import Bits, mixed, token
 
 EACH, LINE, SAME = 0, 1, 2
@@ -35,12 +37,22 @@ FORGIVE = np.uint64(1 << 13)
 """Cells in which samples meet become constants, so that later meetings can be found too."""
 MET = np.uint64(1 << 14)
 """Samples met here and were forgiven."""
-FLAGS = DOUBT | FORGIVE | MET
+LOW = np.uint64(1 << 15)
+"""A very negative constant was put in or added, as masks of attention do: after a softmax little or nothing is left."""
+FLAGS = DOUBT | FORGIVE | MET | LOW
 
 ZERO, LOWEST = np.uint64(0), np.uint64(1)
 """Forms of constants: exactly zero, and minus infinity or so low that its exponential is zero beside any other."""
 
+TRUE = token("true")
+"""Form of a condition that always holds; one that never does is zero."""
+
 MAX_CELLS = 1 << 18
+FEW_ALONG, FEW_EACH = 16, 512
+"""Cells along an axis, and cells for each sample, up to which they are kept: what one cell stands for cannot be told
+apart again. Neither number grows with the batch, so the same is done at both batch sizes."""
+MAX_ZEROS = 4096
+"""Cells up to which constants with zeros are kept apart: zeros decide what a later product keeps."""
 
 
 class UndecidableError(Exception):
@@ -63,6 +75,7 @@ class Cells:
         forms: Likewise.
         selects: True where elements may be zero depending on the data, as in masks: a product with such an array can
             undo what mixed.
+        range: Between which whole numbers the elements lie, where known; see `span`.
     """
 
     shape: tuple[int, ...]
@@ -70,6 +83,12 @@ class Cells:
     owners: Bits
     forms: Bits
     selects: bool = False
+    range: Span | None = None
+
+    @property
+    def span(self) -> Span | None:
+        """The range, unless it belongs to cells that these were computed from."""
+        return self.range if self.range is not None and self.range.of is self.forms else None
 
     @property
     def rank(self) -> int:
@@ -108,6 +127,12 @@ def several(samples: Bits) -> NDArray[np.bool_]:
     """Return where a set holds more than one sample."""
     result: NDArray[np.bool_] = (samples & (samples - np.uint64(1))) != 0
     return result
+
+
+def absolute(owners: Bits, forms: Bits) -> Bits:
+    """Return the forms with the owner of each cell named, for mixing with cells of other owners."""
+    reach = may(owners)
+    return np.where((reach == 0) | several(reach), forms, mixed(forms, reach))
 
 
 def at_most(owners: Bits) -> Bits:
@@ -166,6 +191,7 @@ def explicit(cells: Cells, axes: tuple[int, ...]) -> Cells:
     along = tuple(cells.shape[a] if a in wanted else size for a, size in enumerate(cells.owners.shape))
     grid(along)
     owners, forms, kinds = cells.owners, cells.forms, list(cells.kinds)
+    rest = None if cells.span is None else cells.span.rest
     for axis in wanted:
         if kinds[axis] == LINE:
             place = sum(kind == LINE for kind in kinds[:axis])
@@ -173,11 +199,14 @@ def explicit(cells: Cells, axes: tuple[int, ...]) -> Cells:
             steps = mixed(steps, token("at", place)).reshape(tuple(-1 if a == axis else 1 for a in range(cells.rank)))
             fixed = forms <= LOWEST
             forms = np.where(fixed, forms, mixed(forms, steps))
+            rest = None if rest is None else np.where(rest == ZERO, rest, mixed(rest, steps))
             owners = np.where((may(owners) == 0) & ~fixed, owners | DOUBT, owners)
         kinds[axis] = EACH
-    return replace(
-        cells, kinds=tuple(kinds), owners=np.broadcast_to(owners, along), forms=np.broadcast_to(forms, along)
-    )
+    forms = np.broadcast_to(forms, along)
+    span = moved(cells.span, forms, lambda numbers: np.broadcast_to(numbers, along))
+    if span is not None and rest is not None:
+        span = replace(span, rest=np.broadcast_to(rest, along))
+    return replace(cells, kinds=tuple(kinds), owners=np.broadcast_to(owners, along), forms=forms, range=span)
 
 
 def tidied(cells: Cells) -> Cells:
@@ -194,15 +223,21 @@ def _without_cells_along(cells: Cells, axis: int) -> Cells:
     if not (cells.owners == owners).all():
         return cells
     forms = cells.forms[first]
+    span = cells.span
     if (cells.forms == forms).all():
-        kind = SAME
-    elif (cells.forms <= LOWEST).any() and cells.forms.size <= 4096:
-        # Zeros among constants decide what a later product keeps.
+        kind, span = SAME, moved(span, forms, lambda numbers: numbers[first])
+    elif (cells.shape[axis] <= FEW_ALONG and cells.forms.size <= FEW_EACH * _samples_in(cells.owners)) or (
+        (cells.forms <= LOWEST).any() and cells.forms.size <= MAX_ZEROS
+    ):
         return cells
     else:
         forms, kind = in_order(cells.forms, axis, token("line", cells.lines_before(axis))), LINE
     kinds = (*cells.kinds[:axis], kind, *cells.kinds[axis + 1 :])
-    return replace(cells, kinds=kinds, owners=owners, forms=forms)
+    return replace(cells, kinds=kinds, owners=owners, forms=forms, range=span)
+
+
+def _samples_in(owners: Bits) -> int:
+    return max(1, int(np.bitwise_or.reduce(may(owners), axis=None)).bit_count())
 
 
 def in_order(forms: Bits, axis: int, seed: np.uint64) -> Bits:

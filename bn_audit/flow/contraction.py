@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from bn_audit.flow.algebra import Operand, product
-from bn_audit.flow.cells import DOUBT, EACH, Cells, ShapeConflictError, at_most, several, some, tidied
-from bn_audit.flow.constants import Constant
+from bn_audit.flow.cells import (
+    DOUBT,
+    EACH,
+    Cells,
+    ShapeConflictError,
+    at_most,
+    less_certain,
+    may,
+    several,
+    some,
+    tidied,
+)
 from bn_audit.flow.movement import reshaped, transposed
+from bn_audit.flow.patterns import patterned
 from bn_audit.flow.reduction import reduced
-
-MAX_DENSE = 1 << 18
-"""Cells of a product up to which known zeros of a constant are looked for."""
 
 
 def contracted(seed: object, operands: Sequence[Operand], terms: Sequence[str], out: str) -> Cells:
@@ -37,13 +46,21 @@ def contracted(seed: object, operands: Sequence[Operand], terms: Sequence[str], 
         total = product((seed, index), [total, other])
     axes = tuple(range(len(out), len(order)))
     over_cells = any(total.kinds[axis] == EACH for axis in axes)
+    undoes = axes and any(_undoes(cells, placed) for cells in placed)
     total = reduced(total, axes, (seed, "sum"), keep=False, kind="sum")
+    if undoes:
+        total = less_certain(total)
     total = replace(total, selects=all(cells.selects for cells in placed))
     if over_cells and not any((cells.owners & DOUBT).any() for cells in opened):
         # Weights that were not read may be zero wherever samples would meet.
         unread = ((total.owners & DOUBT) != 0) & several(some(total.owners))
         total = replace(total, owners=np.where(unread, at_most(total.owners), total.owners))
     return tidied(total)
+
+
+def _undoes(cells: Cells, operands: Sequence[Cells]) -> bool:
+    """Whether this operand is a mask that may pick from a mixture in another just what belongs to its own sample."""
+    return cells.selects and any(several(may(other.owners)).any() for other in operands if other is not cells)
 
 
 def letter_sizes(operands: Sequence[Operand], terms: Sequence[str]) -> dict[str, int]:
@@ -77,19 +94,9 @@ def _opened(
         return operand
     if not shared:
         return operand.cells()
-    whole = tuple(range(len(operand.shape)))
-    cells = 1
-    for letter in {*each, *term}:
-        cells *= sizes[letter]
-    if cells <= MAX_DENSE and _has_zeros(operand):
-        # Which elements of the other operand a row of the result reads depends on the zeros of that row.
-        return operand.cells(whole)
-    return operand.cells(shared)
-
-
-def _has_zeros(constant: Constant) -> bool:
-    values = constant.values()
-    return values is not None and bool((values == 0).any())
+    others = math.prod(sizes[letter] for letter in each if letter not in term)
+    # Which elements of the other operand a row of the result reads depends on the zeros of that row.
+    return patterned(operand, shared, others)
 
 
 def _placed(cells: Cells, term: str, order: Sequence[str]) -> Cells:

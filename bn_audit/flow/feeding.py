@@ -89,13 +89,14 @@ def fed(feed: Feed, batch_size: int, sizes: tuple[int, int], *, forgiving: bool)
         if shape is None:
             result[value.name] = Lost(Node(name=value.name, op=""), f"the input {value.name!r} has no recorded shape")
         elif axis is None:
-            result[value.name] = _shared(shape, value.name)
+            result[value.name] = shared(shape, value.name)
         else:
             result[value.name] = per_sample(shape, axis, value.name, forgiving=forgiving)
     return result
 
 
-def _shared(shape: tuple[int, ...], name: str) -> Cells:
+def shared(shape: tuple[int, ...], name: str) -> Cells:
+    """Return the cells of an input that is the same for all samples."""
     cells = uniform(shape, token("shared input", name))
     return Cells(shape, tuple(LINE if size > 1 else SAME for size in shape), cells.owners, cells.forms)
 

@@ -25,6 +25,18 @@ MAX_HELD = 1 << 25
 
 Key = tuple[str, str]
 
+FAULTS = (
+    ValueError,
+    IndexError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    ArithmeticError,
+    MemoryError,
+    RecursionError,
+)
+"""What a node raises whose operands or attributes are not what its operator takes."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
@@ -33,12 +45,12 @@ class Dialect:
     Attributes:
         handlers: What each operator does to cells, by (domain, name).
         evaluators: How operators compute constants from constants.
-        tolerant: Operators that take inputs that could not be followed.
+        fixed_sizes: Whether a graph with a recorded batch size can run at no other.
     """
 
     handlers: Mapping[Key, Handler]
     evaluators: Mapping[Key, Evaluator]
-    tolerant: frozenset[Key] = frozenset()
+    fixed_sizes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +105,13 @@ class Run:
             value = names.get(output.name)
             self.outputs[output.name] = value if value is not None else _absent(output.name)
 
-    def follow_body(self, body: Graph, inputs: Mapping[str, Value], outer: Mapping[str, Value]) -> tuple[Value, ...]:
+    def follow_body(
+        self, body: Graph, inputs: Mapping[str, Value], outer: MutableMapping[str, Value]
+    ) -> tuple[Value, ...]:
         """Follow a graph inside the graph and return its outputs."""
         if self._depth >= MAX_DEPTH:
             raise UndecidableError(f"bodies lie more than {MAX_DEPTH} deep inside one another")
-        names: ChainMap[str, Value] = ChainMap({}, dict(outer))
+        names: ChainMap[str, Value] = ChainMap({}, outer)
         self._bind(body, inputs, names)
         self._depth += 1
         try:
@@ -137,7 +151,7 @@ class Run:
         node = call.node
         key = (node.domain, node.op)
         lost = next((value for value in call.inputs if isinstance(value, Lost)), None)
-        if lost is not None and key not in self.dialect.tolerant:
+        if lost is not None:
             return (lost,) * len(node.outputs)
         try:
             function = self.graph.functions.get(key)
@@ -153,7 +167,7 @@ class Run:
             return (Lost(node, str(error)),) * len(node.outputs)
         except ShapeConflictError as error:
             conflict = Lost(node, str(error), conflict=True)
-        except (ValueError, IndexError, TypeError, KeyError, ArithmeticError, MemoryError, RecursionError) as error:
+        except FAULTS as error:
             conflict = Lost(node, f"its operands do not fit ({type(error).__name__})", conflict=True)
         self.conflicts.append(conflict)
         return (conflict,) * len(node.outputs)

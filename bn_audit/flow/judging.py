@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bn_audit.flow.blame import counterpart, differs, first_step, is_uneven
-from bn_audit.flow.cells import DOUBT, EACH, Cells, explicit, may, several, some
+from bn_audit.flow.cells import DOUBT, Cells, explicit, may, several, some
 from bn_audit.flow.constants import Constant
 from bn_audit.flow.following import Run, Step
 from bn_audit.flow.movement import reshaped
@@ -34,21 +34,26 @@ class Rows:
         foreign: Samples other than the row's own that certainly have an influence on it, shape (B,).
         possible: Samples other than its own that may have one.
         forms: Shape (B, cells of a row).
+        shape: Sizes of a row.
         doubtful: Whether unequal forms may still be equal functions.
     """
 
     foreign: Bits
     possible: Bits
     forms: Bits
+    shape: tuple[int, ...]
     doubtful: bool
 
 
-def rows_of(value: Cells | Constant, batch_size: int) -> Rows | None:
+def rows_of(value: Cells | Constant, batch_size: int, growing: tuple[bool, ...]) -> Rows | None:
     """Return the rows of an output along the axis where each row has its own sample, else along the first axis with
     as many rows as samples; None where there is no such axis.
+
+    Args:
+        growing: Which axes may hold the samples: those that are longer in a larger batch.
     """
     best: Rows | None = None
-    for cells, axis in _layouts(value, batch_size):
+    for cells, axis in _layouts(value, batch_size, growing):
         rows = _rows_along(cells, axis, batch_size)
         if not rows.possible.any():
             return rows
@@ -56,18 +61,22 @@ def rows_of(value: Cells | Constant, batch_size: int) -> Rows | None:
     return best
 
 
-def _layouts(value: Cells | Constant, batch_size: int) -> Iterator[tuple[Cells, int]]:
+def _growing(value: Cells | Constant, other: Value | None) -> tuple[bool, ...]:
+    if isinstance(other, Cells | Constant) and len(other.shape) == len(value.shape):
+        return tuple(a != b for a, b in zip(value.shape, other.shape, strict=True))
+    return (True,) * len(value.shape)
+
+
+def _layouts(value: Cells | Constant, batch_size: int, growing: tuple[bool, ...]) -> Iterator[tuple[Cells, int]]:
     """Yield the array with an axis of as many rows as samples, also split off an axis of a multiple of that."""
-    axes = [axis for axis, size in enumerate(value.shape) if size == batch_size]
-    # A constant belongs to no sample, so only its first axis can be meant.
-    axes = axes if isinstance(value, Cells) and may(value.owners).any() else [axis for axis in axes if axis == 0]
+    axes = [axis for axis, size in enumerate(value.shape) if size == batch_size and growing[axis]]
     for axis in axes:
         cells = value if isinstance(value, Cells) else value.cells((axis,))
         yield explicit(cells, (axis,)), axis
     if axes or not isinstance(value, Cells):
         return
     for axis, size in enumerate(value.shape):
-        if size and size % batch_size == 0 and value.kinds[axis] == EACH:
+        if size and size % batch_size == 0 and growing[axis]:
             before, after = value.shape[:axis], value.shape[axis + 1 :]
             times = size // batch_size
             yield explicit(reshaped(value, (*before, batch_size, times, *after)), (axis,)), axis
@@ -82,6 +91,7 @@ def _rows_along(cells: Cells, axis: int, batch_size: int) -> Rows:
         foreign=np.bitwise_or.reduce(some(owners) & ~own, axis=1),
         possible=np.bitwise_or.reduce(may(owners) & ~own, axis=1),
         forms=forms,
+        shape=(*cells.shape[:axis], *cells.shape[axis + 1 :]),
         doubtful=bool((owners & DOUBT).any()),
     )
 
@@ -97,7 +107,8 @@ def judge(name: str, first: Run, second: Run | None) -> Judgement:
             return Judgement("undecided", None, "the output is a sequence, whose rows are not followed")
     if not isinstance(value, Cells | Constant):
         return Judgement("undecided", None, "the output is not computed")
-    rows = rows_of(value, first.batch_size)
+    growing = _growing(value, other)
+    rows = rows_of(value, first.batch_size, growing)
     if rows is None:
         return _without_rows(value, other, first)
     if rows.possible.any():
@@ -120,8 +131,10 @@ def _without_rows(value: Cells | Constant, other: Value | None, run: Run) -> Jud
     if isinstance(value, Constant) or not may(value.owners).any():
         same = isinstance(other, Cells | Constant) and other.shape == value.shape and _form(other) == _form(value)
         if other is None or same:
-            return Judgement("independent", None, "")
-        return Judgement("size", None, "a constant that changes with the number of rows")
+            return Judgement("independent")
+        why = "the output has no batch axis: it is a constant that changes with the number of rows"
+        known = isinstance(value, Constant) and isinstance(other, Constant)
+        return Judgement("size" if known else "undecided", _last(run, value), why if known else f"whether {why[28:]}")
     if several(some(value.owners)).any():
         step = first_step(run, value, lambda _, v: is_mixed(v))
         return Judgement("mixes", step.node if step else None, f"{_what(step)}, and the output has no batch axis")
@@ -167,15 +180,28 @@ def _position(value: Cells | Constant, rows: Rows, run: Run) -> Judgement:
     step = first_step(run, value, lambda _, v: is_uneven(v, run.batch_size))
     node = step.node if step else _last(run, value)
     what = node.op if node else "the graph"
-    if rows.doubtful:
+    if _is_doubtful(step, rows.doubtful):
         return Judgement("undecided", node, f"{what} meets a constant along the batch that is too large to compare")
     return Judgement("position", node, f"{what} does something else for each row")
 
 
+def _is_doubtful(step: Step | None, otherwise: bool) -> bool:
+    """Whether the step at which rows begin to differ meets a constant of which only the places are known."""
+    if step is None:
+        return otherwise
+    return any(
+        (isinstance(operand, Constant) and operand.size > 1 and operand.values() is None)
+        or (isinstance(operand, Cells) and not may(operand.owners).any() and bool((operand.owners & DOUBT).any()))
+        for operand in step.inputs
+    )
+
+
 def _size(value: Cells | Constant, rows: Rows, other: Cells | Constant, first: Run, second: Run) -> Judgement:
-    others = rows_of(other, second.batch_size)
+    others = rows_of(other, second.batch_size, _growing(other, value))
     if others is None or others.possible.any() or (others.forms != others.forms[:1]).any():
         return Judgement("undecided", None, f"at batch size {second.batch_size} the graph does something else")
+    if rows.shape != others.shape:
+        return Judgement("size", _last(first, value), "the shape of a row changes with the number of rows")
     if rows.forms.shape[1] == others.forms.shape[1] and (rows.forms[0] == others.forms[0]).all():
         return Judgement("independent")
     sizes = (first.batch_size, second.batch_size)
@@ -187,6 +213,6 @@ def _size(value: Cells | Constant, rows: Rows, other: Cells | Constant, first: R
     step = first_step(first, value, shows)
     node = step.node if step else _last(first, value)
     what = node.op if node else "the graph"
-    if rows.doubtful or others.doubtful:
+    if _is_doubtful(step, rows.doubtful or others.doubtful):
         return Judgement("undecided", node, f"{what} meets a constant along the batch that is too large to compare")
     return Judgement("size", node, f"{what} uses the number of rows")

@@ -26,6 +26,7 @@ from bn_audit.flow.cells import (
     grid,
     tidied,
 )
+from bn_audit.flow.spans import moved
 from bn_audit.flow.tokens import digest, mixed, token
 
 
@@ -41,7 +42,8 @@ def transposed(cells: Cells, order: Sequence[int]) -> Cells:
         shape=tuple(cells.shape[axis] for axis in order),
         kinds=tuple(cells.kinds[axis] for axis in order),
         owners=cells.owners.transpose(order),
-        forms=forms.transpose(order),
+        forms=(turned := forms.transpose(order)),
+        range=moved(cells.span if lines == sorted(lines) else None, turned, lambda numbers: numbers.transpose(order)),
     )
 
 
@@ -53,7 +55,7 @@ def reshaped(cells: Cells, shape: Sequence[int]) -> Cells:
     groups = list(_groups(cells.shape, new))
     opened = tuple(a for old, _ in groups if len(old) > 1 or len(_) > 1 for a in old if _holds_cells(cells, old))
     cells = explicit(cells, opened)
-    kinds, along, forms = [SAME] * len(new), [1] * len(new), cells.forms
+    kinds, along, forms, lined = [SAME] * len(new), [1] * len(new), cells.forms, False
     for old, fresh in groups:
         regrouped = len(old) > 1 or len(fresh) > 1
         kind = cells.kinds[old[0]] if not regrouped else EACH if _holds_cells(cells, old) else LINE
@@ -62,12 +64,12 @@ def reshaped(cells: Cells, shape: Sequence[int]) -> Cells:
         if regrouped and kind == LINE:
             before = tuple((cells.kinds[axis], cells.shape[axis]) for axis in old)
             by = token("reshape", cells.lines_before(old[0]), before, tuple(new[axis] for axis in fresh))
-            forms = np.where(forms <= LOWEST, forms, mixed(forms, by))
+            forms, lined = np.where(forms <= LOWEST, forms, mixed(forms, by)), True
         for axis in fresh:
             kinds[axis], along[axis] = kind, new[axis] if kind == EACH else 1
-    result = replace(
-        cells, shape=new, kinds=tuple(kinds), owners=cells.owners.reshape(along), forms=forms.reshape(along)
-    )
+    forms = forms.reshape(along)
+    span = moved(None if lined else cells.span, forms, lambda numbers: numbers.reshape(along))
+    result = replace(cells, shape=new, kinds=tuple(kinds), owners=cells.owners.reshape(along), forms=forms, range=span)
     return tidied(result) if opened else result
 
 
@@ -112,7 +114,9 @@ def sliced(cells: Cells, axis: int, start: int, step: int, count: int) -> Cells:
         stop = start + step * count
         window = (slice(None),) * axis + (slice(start, stop if stop >= 0 else None, step),)
         kinds = cells.kinds if count > 1 else (*cells.kinds[:axis], SAME, *cells.kinds[axis + 1 :])
-        part = replace(cells, shape=shape, kinds=kinds, owners=cells.owners[window], forms=cells.forms[window])
+        forms = cells.forms[window]
+        span = moved(cells.span, forms, lambda numbers: numbers[window])
+        part = replace(cells, shape=shape, kinds=kinds, owners=cells.owners[window], forms=forms, range=span)
         return tidied(part)
     if kind == SAME:
         return replace(cells, shape=shape)
@@ -143,6 +147,10 @@ def taken(cells: Cells, axis: int, indices: NDArray[Any]) -> Cells:
         raise ShapeConflictError(f"index {int(flat.min())}..{int(flat.max())} is outside an axis of {size}")
     shape = (*cells.shape[:axis], *flat.shape, *cells.shape[axis + 1 :])
     kind = cells.kinds[axis]
+    if kind == LINE and flat.size > 1 and (flat == flat.flat[0]).all():
+        one = _one_of_line(cells, axis, int(flat.flat[0]))
+        one = reshaped(one, (*cells.shape[:axis], *(1,) * flat.ndim, *cells.shape[axis + 1 :]))
+        return broadcast(one, shape)
     if kind == LINE and flat.size == 1:
         return reshaped(_one_of_line(cells, axis, int(flat.reshape(-1)[0])), shape)
     if kind == LINE and flat.ndim == 1 and np.array_equal(flat, np.arange(size)):
@@ -159,8 +167,9 @@ def taken(cells: Cells, axis: int, indices: NDArray[Any]) -> Cells:
         shape,
         (*cells.kinds[:axis], *here, *cells.kinds[axis + 1 :]),
         np.take(owners, where, axis=axis),
-        np.take(forms, where, axis=axis),
+        (chosen := np.take(forms, where, axis=axis)),
         cells.selects,
+        moved(cells.span if kind != LINE else None, chosen, lambda numbers: np.take(numbers, where, axis=axis)),
     )
     return tidied(result) if kind == EACH else result
 
@@ -177,7 +186,8 @@ def broadcast(cells: Cells, shape: Sequence[int]) -> Cells:
         shape=tuple(shape),
         kinds=(SAME,) * new + cells.kinds,
         owners=cells.owners.reshape(front + cells.owners.shape),
-        forms=cells.forms.reshape(front + cells.forms.shape),
+        forms=(forms := cells.forms.reshape(front + cells.forms.shape)),
+        range=moved(cells.span, forms, lambda numbers: numbers.reshape(front + numbers.shape)),
     )
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from bn_audit.flow.aten_operators.table import ATEN
 from bn_audit.flow.cells import MAX_BATCH, UndecidableError
 from bn_audit.flow.constants import Ledger
 from bn_audit.flow.feeding import OPEN_SIZES, Feed, fed, feed_of
@@ -22,7 +23,7 @@ from bn_audit.flow.values import Lost
 from bn_audit.subject.graph import Graph, Node
 from bn_audit.subject.subject import FlowMark, OutputFlow
 
-DIALECTS: dict[str, Dialect] = {"onnx": ONNX}
+DIALECTS: dict[str, Dialect] = {"aten": ATEN, "onnx": ONNX}
 
 TIME_LIMIT = 30.0
 """Seconds after which what is not decided stays so; the slowest network measured takes a sixth of it."""
@@ -118,6 +119,10 @@ def _runs(attempt: _Attempt, batch_sizes: tuple[int, int]) -> _Runs | str:
 
 
 def _followed(attempt: _Attempt, batch_sizes: tuple[int, int]) -> _Runs:
+    fixed = attempt.feed.declared
+    can_be_fixed = fixed is not None and 1 < fixed <= MAX_BATCH
+    if fixed is not None and can_be_fixed and attempt.dialect.fixed_sizes:
+        return _Runs(attempt, attempt.run(fixed), None)
     best, chosen = attempt.run(batch_sizes[0]), attempt
     for tried in _ways(attempt):
         if not _conflicts(best):
@@ -127,8 +132,7 @@ def _followed(attempt: _Attempt, batch_sizes: tuple[int, int]) -> _Runs:
             best, chosen = run, tried
     if not _conflicts(best):
         return _Runs(chosen, best, chosen.run(batch_sizes[1]))
-    fixed = attempt.feed.declared
-    if fixed is not None and 1 < fixed <= MAX_BATCH:
+    if fixed is not None and can_be_fixed:
         return _Runs(attempt, attempt.run(fixed), None)
     return _Runs(chosen, best, None)
 

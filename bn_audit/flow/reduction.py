@@ -2,13 +2,36 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from bn_audit.flow.algebra import Operand, as_cells, forgiven, pointwise, with_constant
-from bn_audit.flow.cells import EACH, LINE, LOWEST, SAME, ZERO, Cells, all_from_some, in_order
+from bn_audit.flow.algebra import Operand, all_zero, as_cells, forgiven, pointwise, with_constant
+from bn_audit.flow.cells import (
+    EACH,
+    FLAGS,
+    LINE,
+    LOW,
+    LOWEST,
+    SAME,
+    SAMPLES,
+    ZERO,
+    Cells,
+    absolute,
+    all_from_some,
+    at_most,
+    every,
+    in_order,
+    may,
+    packed,
+    several,
+    some,
+    tidied,
+    uniform,
+)
+from bn_audit.flow.spans import running_total_of, total_of
 from bn_audit.flow.tokens import Bits, mixed, token
 
 IDEMPOTENT = frozenset({"mean", "max", "min"})
@@ -51,10 +74,16 @@ def reduced(
     """
     cells = as_cells(operand)
     axes = tuple(axes)
+    if kind in IDEMPOTENT and any(cells.kinds[axis] == EACH for axis in axes):
+        cells = tidied(cells)
+    given = cells
     cells = _within_cells(cells, axes, seed, kind)
     each = tuple(axis for axis in axes if cells.kinds[axis] == EACH)
     if each:
         cells = _over_cells(cells, each, seed, kind, ordered)
+    if kind == "sum" and given.span is not None:
+        times = math.prod(given.shape[axis] for axis in axes if axis not in each)
+        cells = replace(cells, range=total_of(cells.forms, given.span, each, times))
     return cells if keep else dropped(cells, axes)
 
 
@@ -84,7 +113,9 @@ def _within_cells(cells: Cells, axes: tuple[int, ...], seed: object, kind: str) 
 def _over_cells(cells: Cells, each: tuple[int, ...], seed: object, kind: str, ordered: bool) -> Cells:
     """Reduce the axes along which every index has its cell."""
     by = token("reduce cells", seed)
-    forms = cells.forms
+    owners = np.bitwise_or.reduce(cells.owners, axis=each, keepdims=True)
+    # Zeros and infinities are told apart by their forms, so only forms that are marked with a sample change.
+    forms = np.where(several(may(owners)), absolute(cells.owners, cells.forms), cells.forms)
     if ordered:
         for axis in each:
             forms = in_order(forms, axis, by)
@@ -93,7 +124,6 @@ def _over_cells(cells: Cells, each: tuple[int, ...], seed: object, kind: str, or
     if kind == "mean":
         count = int(np.prod([cells.shape[axis] for axis in each]))
         forms = np.where(forms == ZERO, ZERO, mixed(forms, token("count", count)))
-    owners = np.bitwise_or.reduce(cells.owners, axis=each, keepdims=True)
     return replace(
         cells,
         shape=tuple(1 if axis in each else size for axis, size in enumerate(cells.shape)),
@@ -118,6 +148,9 @@ def _sum_of(marked: Bits, forms: Bits, axes: tuple[int, ...], kind: str) -> Bits
 def normalised(seed: object, operand: Operand, axes: Sequence[int], *, kind: str = "mean") -> Cells:
     """Return an array in which every element depends on itself and on all along `axes`, as in a softmax or norm."""
     cells = as_cells(operand)
+    if kind == "mean" and all(cells.shape[axis] == 1 for axis in axes):
+        # A single element less its own mean is zero, but for rounding.
+        cells = replace(cells, owners=at_most(cells.owners))
     statistic = reduced(cells, axes, (seed, "statistic"), kind=kind)
     return pointwise(seed, [cells, statistic], selects=False)
 
@@ -126,6 +159,12 @@ def softmax(seed: object, operand: Operand, axes: Sequence[int]) -> Cells:
     """Return a softmax: zero where the score is minus infinity, which counts for nothing elsewhere."""
     each = tuple(range(len(operand.shape)))
     cells = as_cells(operand, each if not isinstance(operand, Cells) else ())
+    if (cells.owners & LOW).any():
+        # Whether a weight of practically nothing lets anything through depends on the data.
+        faint = ((cells.owners & LOW) != 0) & (cells.forms != LOWEST)
+        cells = replace(cells, owners=np.where(faint, at_most(cells.owners), cells.owners) & ~LOW)
+    if all(cells.shape[axis] == 1 for axis in axes):
+        return uniform(cells.shape, token("one"), repeated=True)
     result = normalised(seed, cells, axes, kind="exponential")
     return with_constant(result, np.broadcast_to(cells.forms == LOWEST, result.forms.shape), ZERO)
 
@@ -140,24 +179,48 @@ def running(
         sums: The function is a sum: zeros do not count, nor does the order.
     """
     cells = as_cells(operand)
+    result = _running(seed, cells, axis, (backwards, exclusive, sums))
+    if sums and cells.span is not None:
+        result = replace(result, range=running_total_of(result.forms, cells.span, axis, cells.shape[axis]))
+    return result
+
+
+def _running(seed: object, cells: Cells, axis: int, how: tuple[bool, bool, bool]) -> Cells:
+    backwards, exclusive, sums = how
     if cells.kinds[axis] != EACH:
         flags = (backwards, exclusive, cells.kinds[axis], cells.shape[axis])
         by = token("running", seed, cells.lines_before(axis), flags)
+        if exclusive and cells.shape[axis] == 1:
+            return all_zero(cells.shape)
+        if exclusive:
+            # The first element along the axis has none before it.
+            cells = replace(
+                cells, owners=packed(cells.owners & (SAMPLES | FLAGS), some(cells.owners), every(cells.owners) * ZERO)
+            )
         kinds = tuple(LINE if a == axis and cells.shape[axis] > 1 else k for a, k in enumerate(cells.kinds))
         return replace(cells, forms=mixed(cells.forms, by), kinds=kinds)
     step = -1 if backwards else 1
     turn = tuple(slice(None, None, step) if a == axis else slice(None) for a in range(cells.rank))
-    steps = mixed(cells.forms, token("running cells", seed))
-    if sums:
-        steps = np.where(cells.forms == ZERO, ZERO, steps)
-    else:
-        places = np.arange(cells.shape[axis], dtype=np.uint64)[::step]
-        steps = mixed(steps, places.reshape(tuple(-1 if a == axis else 1 for a in range(cells.rank))))
     owners = np.bitwise_or.accumulate(cells.owners[turn], axis=axis)
-    forms = np.add.accumulate(steps[turn], axis=axis)
     if exclusive:
-        owners, forms = _shifted(owners, axis), _shifted(forms, axis)
-    return replace(cells, owners=forgiven(owners[turn], cells.owners), forms=forms[turn])
+        owners = _shifted(owners, axis)
+    owners = owners[turn]
+
+    def accumulated(marks: Bits) -> Bits:
+        steps = mixed(marks, token("running cells", seed))
+        if sums:
+            steps = np.where(marks == ZERO, ZERO, steps)
+        else:
+            places = np.arange(cells.shape[axis], dtype=np.uint64)[::step]
+            steps = mixed(steps, places.reshape(tuple(-1 if a == axis else 1 for a in range(cells.rank))))
+        total = np.add.accumulate(steps[turn], axis=axis)
+        return _shifted(total, axis)[turn] if exclusive else total[turn]
+
+    met = several(may(owners))
+    forms = accumulated(cells.forms)
+    if met.any():
+        forms = np.where(met, accumulated(absolute(cells.owners, cells.forms)), forms)
+    return replace(cells, owners=forgiven(owners, cells.owners), forms=forms)
 
 
 def _shifted(bits: Bits, axis: int) -> Bits:

@@ -43,6 +43,11 @@ class Window:
     count: int
 
     @property
+    def step(self) -> tuple[int, int, int]:
+        """What it does at each place, whatever the number of places."""
+        return (self.taps, self.stride, self.dilation)
+
+    @property
     def moves_nothing(self) -> bool:
         return self.taps == 1 and self.stride == 1 and self.pad == 0
 
@@ -79,7 +84,9 @@ def convolved(
             left = _slid(left, axis, window, (seed, "window"))
             term, axis = term + place, axis + 1
     out = "ngo" + letters
-    result = contracted((seed, tuple(windows)), [left, _grouped(weight, groups)], [term, "goi" + taps], out)
+    result = contracted(
+        (seed, tuple(window.step for window in windows)), [left, _grouped(weight, groups)], [term, "goi" + taps], out
+    )
     return reshaped(result, (cells.shape[0], filters, *spatial))
 
 
@@ -145,7 +152,7 @@ def pooled(seed: object, operand: Operand, windows: Sequence[Window], kind: str,
         cells = replace(cells, forms=mixed(cells.forms, token("pool", seed)))
     for window in windows:
         if cells.kinds[axis] == EACH:
-            cells = reduced(_opened(cells, axis, window, pad), (axis + 1,), (seed, window), keep=False, kind=kind)
+            cells = reduced(_opened(cells, axis, window, pad), (axis + 1,), (seed, window.step), keep=False, kind=kind)
         else:
             cells = _slid(cells, axis, window, (seed, "pool"))
         axis += 1

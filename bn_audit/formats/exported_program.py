@@ -44,7 +44,7 @@ FORMAT = Format(
     name=NAME,
     summary="programs of torch.export.save (.pt2), today's archive and the layout of torch 2.1 to 2.7",
     tells="the mode of each batch norm that will run, its settings and tensors, live dropout and random operators",
-    cannot_tell="layers that the exporter wrote as plain arithmetic, code compiled ahead of time",
+    cannot_tell="mode and settings of layers written as plain arithmetic, code compiled ahead of time",
     sniff=sniff,
     read=read,
 )

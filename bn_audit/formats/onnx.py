@@ -24,7 +24,7 @@ def sniff(target: Target) -> bool:
     """Return whether the file is a message as ONNX models are."""
     if not isinstance(target, FileTarget) or target.head[:1] == b"" or target.head[0] not in _FIRST_BYTES:
         return False
-    from bn_audit.containers.onnx_sniff import is_model  # every check sniffs, few files come this far
+    from bn_audit.containers.onnx_file.sniff import is_model  # every check sniffs, few files come this far
 
     return is_model(target.source)
 

@@ -7,7 +7,7 @@ The same format carries Candle's models (no ``num_batches_tracked``, which is no
 from __future__ import annotations
 
 from bn_audit.containers.safetensors_header import header_length, read_header
-from bn_audit.containers.shards import ShardIndex
+from bn_audit.containers.shards import ShardIndex, lone_shard
 from bn_audit.containers.target import FileTarget, Target
 from bn_audit.errors import MalformedFileError, NoModelError
 from bn_audit.interfaces import Format
@@ -41,13 +41,15 @@ def read(target: Target) -> Subject:
     if not tensors:
         raise NoModelError(f"{target.name}: no model found, the file holds no tensors")
     layers = layers_of_state_dict(tensors, model="", in_layer_order=False)
+    partial = lone_shard(target.source.path.name) if index is None else None
     return Subject(
         source=target.name,
         format=NAME,
         facts=Facts.VALUES,
         models=(Model(route="", form=Form.STATE_DICT, tensors=tuple(tensors.values())),),
         norms=layers.norms,
-        orphans=layers.orphans,
+        orphans=layers.orphans if partial is None else (),
+        unread=() if partial is None else (partial,),
     )
 
 

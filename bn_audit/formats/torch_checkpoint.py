@@ -10,7 +10,7 @@ checkpoints as transformers writes them (``pytorch_model.bin.index.json``).
 from __future__ import annotations
 
 from bn_audit.containers.target import FileTarget, Target
-from bn_audit.containers.torch_file_sniff import looks_like_torch_file
+from bn_audit.containers.torch_file.sniff import looks_like_torch_file
 from bn_audit.errors import NoModelError
 from bn_audit.interfaces import Format
 from bn_audit.subject.subject import Subject

@@ -10,6 +10,7 @@ shows that it is another thing that keeps running statistics:
   not tell: the batch norms of meta-learning hold theirs so too, but have a momentum.
 - Quantised batch norms of ``torch.ao.nn.quantized`` ignore the mode too.
 - ActNorm (Glow, VQGAN) takes its scale from the first batch and keeps it.
+- Modules of ``torch.fx`` and ``torch.export`` that only hold tensors: the calls in their graph fix the mode.
 - Observation normalisers of reinforcement learning (RunningMeanStd) keep a sample ``count``, or are called so, and
   normalise with the running values in either mode: no norm layer.
 """
@@ -22,6 +23,7 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
+from bn_audit.errors import TensorUnavailableError
 from bn_audit.recognition.description import HeldTensor, ModuleDescription
 from bn_audit.subject.finding import Confidence
 from bn_audit.subject.norm import Mode, ModeOrigin, NormKind, NormLayer, normalises_with_batch
@@ -45,10 +47,16 @@ STATISTIC_NAMES = frozenset((*MEAN_NAMES, *VARIANCE_NAMES, *SPREAD_NAMES))
 WEIGHT_NAMES = ("weight", "gamma", "gain")
 BIAS_NAMES = ("bias", "beta")
 
-_OBSERVATION_COUNTS = frozenset({"count", "counter", "n", "num_samples", "num_steps", "steps"})
-_OBSERVATION_NAME = re.compile(
-    r"running_?(?:mean|norm|stat|std)|normali[sz]er|value_?norm|obs(?:ervation)?_?norm", re.I
-)
+OBSERVATION_COUNTS = frozenset({"count", "counter", "n", "num_samples", "num_steps", "steps"})
+"""Names under which observation normalisers count their samples."""
+
+OBSERVATION_NAME = re.compile(r"running_?(?:mean|norm|stat|std)|normali[sz]er|value_?norm|obs(?:ervation)?_?norm", re.I)
+_INITIALISED_FLAGS = ("initialized", "inited", "is_initialized", "data_dep_init_done")
+"""Attributes or buffers that say whether an ActNorm has seen its first batch (taming, Glow, nflows, normflows)."""
+
+_GRAPH_HOLDER = re.compile(r"^torch\.nn\.modules\.module\.Module$|^torch\.fx\.|^torch\.export\.unflatten\.")
+"""What only holds the tensors of a graph, as below ``ExportedProgram.module()``: the graph decides, not the flag."""
+
 _QUANTISED = re.compile(r"\.nn\.(?:intrinsic\.)?quantized\.")
 _BATCH_NORM_NAME = re.compile(r"batch_?(?:re)?norm|batch_?instance_?norm|\bABN|InPlaceABN|evo_?norm", re.IGNORECASE)
 _INSTANCE_NORM_NAME = re.compile(
@@ -65,9 +73,23 @@ class _Verdict:
 
 
 def norm_of_module(
-    module: ModuleDescription, *, model: str, path: str, mode_origin: ModeOrigin = ModeOrigin.MODULE_FLAG
+    module: ModuleDescription,
+    *,
+    model: str,
+    path: str,
+    mode_origin: ModeOrigin = ModeOrigin.MODULE_FLAG,
+    registered: bool = True,
+    preceding: str | None = None,
 ) -> NormLayer | None:
-    """Return the normalisation layer that a module is; None where it is something else."""
+    """Return the normalisation layer that a module is; None where it is something else.
+
+    Args:
+        model: Route of the model.
+        path: Module path within it.
+        mode_origin: What the ``training`` attribute of this representation means.
+        registered: False where ``eval()`` of the model does not reach it.
+        preceding: Path of the layer that feeds it, where known.
+    """
     verdict = _classify(module)
     if verdict is None:
         return None
@@ -78,6 +100,8 @@ def norm_of_module(
     has_statistics = any(held.get(name) is not None for name in STATISTIC_NAMES)
     is_either = verdict.kind.is_batch_norm and verdict.confidence is not Confidence.HIGH and not has_statistics
     mode = mode_of(attributes.get("training"))
+    if mode_origin is ModeOrigin.MODULE_FLAG and _GRAPH_HOLDER.search(module.type_name):
+        mode, mode_origin = Mode.UNKNOWN, ModeOrigin.NOT_RECORDED
     tensors = (mean, variance, weight, bias)
     return NormLayer(
         model=model,
@@ -103,6 +127,8 @@ def norm_of_module(
         requires_grad=_requires_grad(module.parameters),
         uninitialised=verdict.uninitialised or any(tensor is not None and tensor.uninitialised for tensor in tensors),
         confidence=verdict.confidence,
+        registered=registered,
+        preceding=preceding,
     )
 
 
@@ -115,6 +141,8 @@ def _classify(module: ModuleDescription) -> _Verdict | None:
     name = module.class_name
     if "ActNorm" in name and (module.parameters or module.buffers):
         return _Verdict(kind=NormKind.FROZEN_BATCH_NORM, uninitialised=_awaits_first_batch(module))
+    if all(STATISTIC_NAMES.isdisjoint(names) for names in (module.buffers, module.attributes, module.parameters)):
+        return None  # nearly every module of a network
     names = module.parameters.keys() | module.buffers.keys() | _shelved(module.attributes).keys()
     has_mean = any(candidate in names for candidate in MEAN_NAMES)
     has_spread = any(candidate in names for candidate in (*VARIANCE_NAMES, *SPREAD_NAMES))
@@ -132,17 +160,16 @@ def _is_other_keeper(module: ModuleDescription, names: AbstractSet[str]) -> bool
         return True  # EvoNorm-S0 normalises the groups of each sample, and keeps a running_var unused
     if any(weight in names for weight in WEIGHT_NAMES):
         return False
-    is_called_so = _OBSERVATION_NAME.search(name) and not _BATCH_NORM_NAME.search(name)
-    return bool(is_called_so) or not _OBSERVATION_COUNTS.isdisjoint(names)
+    is_called_so = OBSERVATION_NAME.search(name) and not _BATCH_NORM_NAME.search(name)
+    return bool(is_called_so) or not OBSERVATION_COUNTS.isdisjoint(names)
 
 
 def _classify_statistics_keeper(module: ModuleDescription) -> _Verdict:
     lineage = (module.type_name, *module.bases)
     name = module.class_name.lower()
     is_batch_norm = any(base.endswith("._BatchNorm") for base in module.bases)
-    if any(base.endswith("._InstanceNorm") for base in module.bases) or (
-        _INSTANCE_NORM_NAME.search(name) and not is_batch_norm
-    ):
+    is_instance_norm = _INSTANCE_NORM_NAME.search(name) or module.attributes.get("instance") is True  # e3nn
+    if any(base.endswith("._InstanceNorm") for base in module.bases) or (is_instance_norm and not is_batch_norm):
         return _Verdict(kind=NormKind.INSTANCE_NORM)
     if _QUANTISED.search(module.type_name) or _has_fixed_affine(module):
         return _Verdict(kind=NormKind.FROZEN_BATCH_NORM)
@@ -178,14 +205,17 @@ def _confidence(module: ModuleDescription) -> Confidence:
 
 
 def _awaits_first_batch(module: ModuleDescription) -> bool:
-    for name in ("initialized", "inited", "is_initialized"):
+    for name in _INITIALISED_FLAGS:
         flag = module.attributes.get(name)
         if isinstance(flag, bool):
             return not flag
         held = module.buffers.get(name)
         if held is not None and held.ref.numel == 1:
-            return not held.ref.values()[0]
-    return False
+            try:
+                return not held.ref.values()[0]
+            except TensorUnavailableError:
+                return False
+    return module.attributes.get("init_on_next_batch") is True  # FrEIA
 
 
 def _shelved(attributes: Mapping[object, object]) -> dict[str, HeldTensor | None]:
@@ -198,13 +228,15 @@ def _first(held: Mapping[str, HeldTensor | None], names: tuple[str, ...]) -> Hel
 
 
 def _affine(held: Mapping[str, HeldTensor | None], names: tuple[str, ...]) -> HeldTensor | None:
-    """Return the first with one value for each channel: the kernel of a fused convolution is no scale."""
-    per_channel = {
+    """Return the first with one value for each channel, or for each statistic: the kernel of a convolution is none."""
+    shapes = {tensor.ref.shape for name in (*MEAN_NAMES, *VARIANCE_NAMES) if (tensor := held.get(name)) is not None}
+    fitting = {
         name: tensor
         for name in names
-        if (tensor := held.get(name)) is not None and (tensor.uninitialised or is_per_channel(tensor.ref))
+        if (tensor := held.get(name)) is not None
+        and (tensor.uninitialised or is_per_channel(tensor.ref) or tensor.ref.shape in shapes)
     }
-    return _first(per_channel, names)
+    return _first(fitting, names)
 
 
 def is_per_channel(ref: TensorRef) -> bool:

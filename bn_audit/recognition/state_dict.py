@@ -2,32 +2,39 @@
 
 A batch norm is a group of keys with one prefix that holds a running mean and a running variance of equal length and,
 if it has affine parameters, these of the same length. Everything else that keeps running statistics fails on one of
-these (a two-dimensional weight beside them, a mean without a variance, an observation counter).
+these (a two-dimensional weight beside them, a mean without a variance, an observation counter), but for a few that are
+known by another tensor they hold:
 
-A weight and a bias of equal length alone are nearly always a layer or group norm; they are listed as orphans, with
-evidence where a name or a sibling shows that statistics are missing.
+- the batch counter beside statistics of two dimensions: models stacked into one (``torch.func.stack_module_state``),
+- the counter or the scale beside a mean and a deviation or covariance: BatchRenorm, batch norms for complex numbers,
+- the parameter ``v`` beside a variance alone: EvoNorm-B0.
 """
 
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from bn_audit.recognition.modules import BIAS_NAMES, MEAN_NAMES, VARIANCE_NAMES, WEIGHT_NAMES, is_per_channel
+from bn_audit.recognition.modules import (
+    BIAS_NAMES,
+    MEAN_NAMES,
+    OBSERVATION_COUNTS,
+    OBSERVATION_NAME,
+    SPREAD_NAMES,
+    VARIANCE_NAMES,
+    WEIGHT_NAMES,
+    is_per_channel,
+)
+from bn_audit.recognition.orphans import orphans_of
 from bn_audit.subject.finding import Confidence
 from bn_audit.subject.norm import Mode, ModeOrigin, NormKind, NormLayer
 from bn_audit.subject.subject import OrphanTensors
 from bn_audit.subject.tensor import TensorRef
 
 _INSTANCE_NORM_NAME = re.compile(r"(?:^|[._])(?:instance_?norm|inst_?norm|inorm)\w*$", re.IGNORECASE)
-_BATCH_NORM_NAME = re.compile(r"(?:^|[._])(?:\w*batch_?norm\w*|bn\d*|\w+_bn\d*|bn_\w+)$", re.IGNORECASE)
-_OTHER_NORM_NAME = re.compile(r"(?:^|[._])(?:ln|gn|layer_?norm|group_?norm|rms_?norm)\w*$", re.IGNORECASE)
-_INNER_DIGITS = re.compile(r"\d+(?=.*\.)")
 
-_NORM_BASE_VERSION = 2
-"""``_NormBase._version`` of torch.nn since 0.4.1: BatchNorm and InstanceNorm alike; most other modules have 1."""
+_COUNTER = "num_batches_tracked"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,28 +72,25 @@ def layers_of_state_dict(
         weight = group.get("weight")
         if weight is not None and len(weight.shape) > 1:
             preceding, last_outputs = path, weight.shape[0]
-    orphans = _orphans(groups, model=model, norms=norms, versions=versions)
+    orphans = orphans_of(groups, model=model, norms=norms, versions=versions)
     return NamedLayers(norms=tuple(norms), orphans=orphans)
 
 
 def _by_prefix(tensors: Mapping[str, TensorRef]) -> dict[str, dict[str, TensorRef]]:
     groups: dict[str, dict[str, TensorRef]] = {}
     for name, ref in tensors.items():
-        prefix, _, leaf = name.rpartition(".")
+        prefix, _, leaf = name.rpartition("." if "." in name else "/")  # slashes come from TensorFlow and Flax
         groups.setdefault(prefix, {})[leaf] = ref
     return groups
 
 
 def _norm_of_group(group: Mapping[str, TensorRef], *, model: str, path: str) -> NormLayer | None:
     mean, variance = _first(group, MEAN_NAMES), _first(group, VARIANCE_NAMES)
-    if mean is None or variance is None:
+    weight, bias = _affine(group, WEIGHT_NAMES), _affine(group, BIAS_NAMES)
+    counter = group.get(_COUNTER)
+    if not _keeps_statistics_of_batches(group, path, mean, variance):
         return None
-    weight, bias = _first(group, WEIGHT_NAMES), _first(group, BIAS_NAMES)
-    counter = group.get("num_batches_tracked")
-    if weight is None and counter is None and "count" in group:
-        return None
-    if not all(is_per_channel(ref) for ref in (mean, variance, weight, bias) if ref is not None):
-        return None
+    measure = mean if mean is not None else variance
     is_certain = counter is not None or weight is not None
     return NormLayer(
         model=model,
@@ -96,7 +100,7 @@ def _norm_of_group(group: Mapping[str, TensorRef], *, model: str, path: str) -> 
         mode=Mode.UNKNOWN,
         mode_origin=ModeOrigin.NOT_RECORDED,
         uses_batch_statistics=False if _INSTANCE_NORM_NAME.search(path) else None,
-        num_features=mean.numel,
+        num_features=measure.numel if measure is not None else None,
         affine=weight is not None or bias is not None,
         weight=weight,
         bias=bias,
@@ -107,75 +111,37 @@ def _norm_of_group(group: Mapping[str, TensorRef], *, model: str, path: str) -> 
     )
 
 
-def _first(group: Mapping[str, TensorRef], names: tuple[str, ...]) -> TensorRef | None:
-    return next((group[name] for name in names if name in group), None)
+def _keeps_statistics_of_batches(
+    group: Mapping[str, TensorRef], path: str, mean: TensorRef | None, variance: TensorRef | None
+) -> bool:
+    weight = _first(group, WEIGHT_NAMES)
+    if weight is None and _COUNTER not in group and _observes(group, path):
+        return False
+    is_certain = _COUNTER in group or weight is not None
+    if mean is None:
+        return variance is not None and is_per_channel(variance) and {"weight", "bias", "v"} <= group.keys()
+    if variance is None:
+        return is_certain and is_per_channel(mean) and any(name in group for name in SPREAD_NAMES)
+    if _COUNTER in group and mean.shape == variance.shape:
+        return True
+    has_scale = weight is None or any(is_per_channel(group[name]) for name in WEIGHT_NAMES if name in group)
+    return has_scale and is_per_channel(mean) and is_per_channel(variance)
 
 
-def _orphans(
-    groups: Mapping[str, Mapping[str, TensorRef]],
-    *,
-    model: str,
-    norms: list[NormLayer],
-    versions: Mapping[str, int] | None,
-) -> tuple[OrphanTensors, ...]:
-    known = {norm.path for norm in norms}
-    siblings = _Siblings(norms)
-    orphans = []
-    for path, group in groups.items():
-        weight, bias = _first(group, WEIGHT_NAMES), _first(group, BIAS_NAMES)
-        if (
-            path in known
-            or weight is None
-            or len(weight.shape) != 1
-            or (bias is not None and bias.shape != weight.shape)
-        ):
-            continue
-        if versions is not None and versions.get(path, _NORM_BASE_VERSION) != _NORM_BASE_VERSION:
-            continue  # recorded as another kind of module
-        if any(name in group for name in (*MEAN_NAMES, *VARIANCE_NAMES)) and "num_batches_tracked" not in group:
-            continue  # keeps something else than the pair of a batch norm
-        orphans.append(OrphanTensors(model=model, path=path, weight=weight, bias=bias, evidence=None))
-    counts = Counter(_pattern(orphan.path) for orphan in orphans)
-    return tuple(
-        replace(orphan, evidence=_evidence(orphan, groups[orphan.path], siblings, counts[_pattern(orphan.path)]))
-        for orphan in orphans
+def _observes(group: Mapping[str, TensorRef], path: str) -> bool:
+    """Return whether statistics without scale and batch counter are those of an observation normaliser."""
+    return not OBSERVATION_COUNTS.isdisjoint(group) or bool(OBSERVATION_NAME.search(path.rpartition(".")[2]))
+
+
+def _affine(group: Mapping[str, TensorRef], names: tuple[str, ...]) -> TensorRef | None:
+    """Return the first with the shape of a scale, or of the statistics; a kernel beside ``gamma`` is none."""
+    shapes = {group[name].shape for name in (*MEAN_NAMES, *VARIANCE_NAMES) if name in group}
+    fitting = {name: group[name] for name in names if name in group}
+    return _first(
+        {name: ref for name, ref in fitting.items() if is_per_channel(ref) or ref.shape in shapes},
+        names,
     )
 
 
-class _Siblings:
-    """The batch norms of a model by the pattern of their path."""
-
-    def __init__(self, norms: Sequence[NormLayer]) -> None:
-        self._by_pattern: dict[str, list[NormLayer]] = {}
-        for norm in norms:
-            self._by_pattern.setdefault(_pattern(norm.path), []).append(norm)
-
-    def of(self, orphan: OrphanTensors, alike: int) -> NormLayer | None:
-        """Return a sibling that proves the orphan a batch norm.
-
-        Blocks of hybrid networks give the same name to batch norms in one stage and layer norms in another, so
-        siblings with statistics must outnumber the `alike` layers without.
-        """
-        siblings = self._by_pattern.get(_pattern(orphan.path), [])
-        if len(siblings) <= alike or (siblings[0].bias is None) != (orphan.bias is None):
-            return None
-        return siblings[0]
-
-
-def _evidence(orphan: OrphanTensors, group: Mapping[str, TensorRef], siblings: _Siblings, alike: int) -> str | None:
-    if "num_batches_tracked" in group:
-        return "it has a batch counter"
-    if _OTHER_NORM_NAME.search(orphan.path):
-        return None
-    if _BATCH_NORM_NAME.search(orphan.path):
-        return "its name is that of a batch norm"
-    sibling = siblings.of(orphan, alike)
-    return f"its sibling {sibling.path} has running statistics" if sibling is not None else None
-
-
-def _pattern(path: str) -> str:
-    """Return the path with the digits of all but its last part taken out: repeated blocks compare equal.
-
-    The last part keeps its digits, since ``net.1`` and ``net.2`` of a Sequential are different kinds of layer.
-    """
-    return _INNER_DIGITS.sub("*", path)
+def _first(group: Mapping[str, TensorRef], names: tuple[str, ...]) -> TensorRef | None:
+    return next((group[name] for name in names if name in group), None)

@@ -41,6 +41,7 @@ class ModuleAccess:
         children: Returns (name, module) of each registered child.
         attributes: Returns the ``__dict__`` of a module.
         describe: Returns what a module at the given path holds, without its children.
+        is_container: Tells a list, dict and the like from an object of some class.
         inner_values: Returns (key, value) of everything that a container or plain object holds directly.
     """
 
@@ -48,7 +49,23 @@ class ModuleAccess:
     children: Callable[[object], Iterator[tuple[str, object]]]
     attributes: Callable[[object], Mapping[object, object]]
     describe: Callable[[object, str], ModuleDescription]
+    is_container: Callable[[object], bool]
     inner_values: Callable[[object], Iterator[tuple[object, object]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tree:
+    """What hangs below one module.
+
+    Attributes:
+        norms: In the order of ``named_modules()``; those that only plain lists and dicts hold come last.
+        apart: (path, module) of the modules that an object of another class holds, such as the copy of an EMA helper
+            or the model of a trainer: models of their own, since no list of this model's layers holds them.
+    """
+
+    model: Model
+    norms: tuple[NormLayer, ...]
+    apart: tuple[tuple[str, object], ...]
 
 
 @dataclass(slots=True)
@@ -79,9 +96,14 @@ def descendants(module: object, children: Callable[[object], Iterator[tuple[str,
 
 
 def read_tree(
-    root: object, *, route: str, access: ModuleAccess, registered: AbstractSet[int]
-) -> tuple[Model, tuple[NormLayer, ...]]:
-    """Return the model below `root` and its norm layers, in the order of ``named_modules()``.
+    root: object,
+    *,
+    route: str,
+    access: ModuleAccess,
+    registered: AbstractSet[int],
+    excluded: AbstractSet[int] = frozenset(),
+) -> Tree:
+    """Return the model below `root` and its norm layers.
 
     Args:
         root: A module.
@@ -89,27 +111,34 @@ def read_tree(
         access: How to look at it.
         registered: Identities of every module that is registered in any model of the artifact: one of these in a
             plain list is an alias and not hidden.
+        excluded: Identities of modules that are left out, with what is below them.
 
     Raises:
         LimitExceededError: the tree is absurdly large.
     """
-    tree = _Tree(route=route, access=access)
-    hidden = _walk(tree, root, "", is_registered=True)
+    tree = _Tree(route=route, access=access, seen=set(excluded))
+    hidden = [(path, value, False) for path, value in reversed(_walk(tree, root, "", is_registered=True))]
+    apart: list[tuple[str, object]] = []
     looked_at = 0
     while hidden:
-        path, value = hidden.pop()
+        path, value, in_object = hidden.pop()
         looked_at += 1
         if looked_at > MAX_HIDDEN_VALUES:
             raise LimitExceededError(f"over {MAX_HIDDEN_VALUES} values in plain attributes of one model: not searched")
         if id(value) in tree.seen or id(value) in registered:
             continue
-        if access.is_module(value):
-            hidden.extend(_walk(tree, value, path, is_registered=False))
-        else:
+        if not access.is_module(value):
             tree.seen.add(id(value))
-            hidden.extend(
-                (join(path, key), item) for key, item in access.inner_values(value) if not isinstance(item, _LEAVES)
-            )
+            in_object = in_object or not access.is_container(value)
+            held = access.inner_values(value)
+            inner = [(join(path, key), item) for key, item in held if not isinstance(item, _LEAVES)]
+        elif in_object:
+            tree.seen.add(id(value))
+            apart.append((path, value))
+            continue
+        else:
+            inner = _walk(tree, value, path, is_registered=False)
+        hidden.extend((path, item, in_object) for path, item in reversed(inner))
     root_node = tree.nodes[0]
     model = Model(
         route=route,
@@ -121,7 +150,8 @@ def read_tree(
         averaged=is_averaged(route, root_node.type_name),
         takes_gradients=any(tree.gradients) if tree.gradients else None,
     )
-    return model, tuple(_with_aliases(norm, tree.repeats) for norm in tree.norms.values())
+    norms = tuple(_with_aliases(norm, tree.repeats) for norm in tree.norms.values())
+    return Tree(model=model, norms=norms, apart=tuple(apart))
 
 
 def _under_other_names(tree: _Tree) -> Iterator[TensorRef]:
@@ -177,12 +207,15 @@ def _walk(tree: _Tree, root: object, path: str, *, is_registered: bool) -> list[
         _visit(tree, module, path, preceding, is_registered=is_registered)
         pending.extend(reversed(list(_children(tree.access, module, path))))
         for key, value in tree.access.attributes(module).items():
-            if isinstance(key, str) and not isinstance(value, _LEAVES) and not _REGISTRY_KEY.match(key):
+            if isinstance(value, _LEAVES) or (isinstance(value, _CONTAINERS) and not value):
+                continue
+            if isinstance(key, str) and not _REGISTRY_KEY.match(key):
                 hidden.append((join(path, key), value))
     return hidden
 
 
 _LEAVES = (str, bytes, bytearray, int, float, complex, type(None))
+_CONTAINERS = (dict, list, tuple, set, frozenset)
 
 
 def _visit(tree: _Tree, module: object, path: str, preceding: str | None, *, is_registered: bool) -> None:
@@ -192,8 +225,8 @@ def _visit(tree: _Tree, module: object, path: str, preceding: str | None, *, is_
     ]
     unsaved = {join(path, name) for name in description.unsaved_buffers}
     own = [tensor.ref for tensor in held if not tensor.uninitialised and tensor.ref.name not in unsaved]
-    tree.tensors.extend(own)
     if own and is_registered:
+        tree.tensors.extend(own)
         tree.own_tensors[path] = own
     tree.gradients.extend(
         tensor.requires_grad
@@ -208,9 +241,9 @@ def _visit(tree: _Tree, module: object, path: str, preceding: str | None, *, is_
             training=training if isinstance(training, bool) else None,
         )
     )
-    norm = norm_of_module(description, model=tree.route, path=path)
+    norm = norm_of_module(description, model=tree.route, path=path, registered=is_registered, preceding=preceding)
     if norm is not None:
-        tree.norms[id(module)] = replace(norm, registered=is_registered, preceding=preceding)
+        tree.norms[id(module)] = norm
 
 
 def _children(access: ModuleAccess, module: object, path: str) -> Iterator[tuple[str, object, str | None]]:

@@ -10,6 +10,7 @@ from bn_audit.reporters._words import plural
 from bn_audit.subject.finding import Severity
 from bn_audit.subject.norm import Mode
 from bn_audit.subject.report import Report
+from bn_audit.subject.subject import Form
 
 if TYPE_CHECKING:
     from bn_audit.subject.comparison import Comparison
@@ -61,8 +62,15 @@ def verdict(report: Report, fail_on: Severity) -> Verdict:
     if report.comparison is not None and report.comparison_only:
         return Verdict(word=MATCH, style="bold green", details=(compared(report.comparison),))
     if not report.norms and not report.batch_flow and report.comparison is None:
-        return Verdict(word=NOTHING_TO_JUDGE, style="bold", details=("the model has no normalisation layers",))
+        return Verdict(word=NOTHING_TO_JUDGE, style="bold", details=(_nothing_found(report),))
     return Verdict(word=CLEAN, style="bold green", details=("no findings",))
+
+
+def _nothing_found(report: Report) -> str:
+    """Return what was looked for; other norms, such as LayerNorm, are none of it."""
+    if any(model.form is Form.STATE_DICT for model in report.models):
+        return "no running statistics in it: no batch norms, or theirs are missing"
+    return "no batch or instance norms in it"
 
 
 def count_findings(report: Report) -> str:
@@ -108,7 +116,7 @@ def _gaps(report: Report) -> Iterator[str]:
     if report.deselected:
         yield f"{plural(len(report.deselected), 'rule')} not selected"
     if report.unread and not report.norms:
-        yield "no normalisation layers in what was read"
+        yield "no batch or instance norms in what was read"
 
 
 def _unknown_modes(report: Report) -> Iterator[str]:

@@ -165,7 +165,7 @@ def _norm_counts(norms: Sequence[NormLayer]) -> str:
         else:
             words = ", ".join(f"{count} {MODE_WORDS[mode]}" for mode, count in modes.items())
         parts.append(f"{number} {kind.value} ({words})")
-    return ", ".join(parts) or "none"
+    return ", ".join(parts) or "no batch or instance norms"
 
 
 def _finding_lines(finding: Finding, named: bool) -> Iterator[Line]:
@@ -208,7 +208,7 @@ def _failure_lines(failure: Failed) -> Iterator[Line]:
 
 
 def _listed_lines(listed: Sequence[tuple[str, str]]) -> Iterator[Line]:
-    yield line(("no model of its own in:", "dim"))
+    yield line(("not audited on their own:", "dim"))
     for name, reason in listed[:MANY]:
         yield line(f"{clean(name)}  ({clean(reason)})", indent=2)
     if len(listed) > MANY:

@@ -10,6 +10,7 @@ import math
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from bn_audit.errors import ArtifactError
 from bn_audit.subject.norm import NormLayer
@@ -20,7 +21,7 @@ SMALLEST_NORMAL = 2.0**-126
 """Below this a float32 or bfloat16 holds a subnormal number or zero."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Column:
     """One value for each channel.
 
@@ -34,22 +35,28 @@ class Column:
     values: Sequence[float]
     finite: bool
 
-    @property
+    @cached_property
     def minimum(self) -> float:
-        """The least finite element; NaN where there is none."""
-        return min(self._finite_values(), default=math.nan)
+        """The smallest finite element; NaN where there is none."""
+        return min(self._judged, default=math.nan)
 
-    @property
+    @cached_property
     def maximum(self) -> float:
         """The largest finite element; NaN where there is none."""
-        return max(self._finite_values(), default=math.nan)
+        return max(self._judged, default=math.nan)
+
+    @property
+    def _judged(self) -> Sequence[float]:
+        return self.values if self.finite else [value for value in self.values if math.isfinite(value)]
 
     def is_constant(self, value: float) -> bool:
         """Return whether every element equals `value` exactly."""
-        return self.values[0] == value and self.finite and min(self.values) == max(self.values)
+        return self.values[0] == value and self.values.count(value) == len(self.values)
 
-    def _finite_values(self) -> Sequence[float]:
-        return self.values if self.finite else [value for value in self.values if math.isfinite(value)]
+    @property
+    def is_uniform(self) -> bool:
+        """True where all channels have one and the same finite value."""
+        return self.finite and self.is_constant(self.values[0])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

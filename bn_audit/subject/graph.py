@@ -11,8 +11,17 @@ from bn_audit.subject.tensor import TensorRef
 Dim = int | str | None
 """A size: known, symbolic by name, or unknown."""
 
-AttributeValue: TypeAlias = "bool | int | float | str | bytes | TensorRef | Graph | tuple[AttributeValue, ...] | None"
+AttributeValue: TypeAlias = (
+    "bool | int | float | str | bytes | TensorRef | Graph | InputRef | tuple[AttributeValue, ...] | None"
+)
 """The value of a node's attribute; a list is a tuple."""
+
+
+@dataclass(frozen=True, slots=True)
+class InputRef:
+    """An argument of an ATen operator that is one of its node's inputs: a tensor or a computed number."""
+
+    index: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +48,8 @@ class Node:
         domain: ``""`` for the standard operators of the dialect.
         inputs: Names of values in the order of the operator's schema; ``""`` for an omitted optional one.
         outputs: Likewise.
-        attributes: Constant arguments by name; of ATen operators every argument that is no tensor.
+        attributes: Constant arguments by name; of ATen operators every argument, with an `InputRef`
+            for each that is a value, and ``input_dtypes`` where truth values mean something else than numbers.
         path: Module path within the model; ``""`` where the file records none.
     """
 

@@ -108,7 +108,8 @@ class Audit:
 
     Attributes:
         reports: One per source, in the order asked for.
-        listed: Files seen in a directory that hold no model, each with what it is.
+        listed: Files seen in a directory that hold no model, or one that is read elsewhere or not at all, each with
+            the reason.
         fail_on: The level at which a finding fails the run.
         exit_code: 0 nothing at or above `fail_on`; 1 findings; 3 something could not be audited.
     """

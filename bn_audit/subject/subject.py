@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from enum import Enum, Flag, auto
 from typing import TYPE_CHECKING
 
-from bn_audit.subject.finding import Location
-from bn_audit.subject.graph import Graph
+from bn_audit.subject.finding import Confidence, Location
 from bn_audit.subject.norm import Mode, NormKind, NormLayer
 from bn_audit.subject.tensor import TensorRef
 
 if TYPE_CHECKING:
     from bn_audit.subject.comparison import Comparison, FrozenPattern
+    from bn_audit.subject.graph import Graph  # most artifacts have none
     from bn_audit.subject.key_alignment import KeyAlignment
     from bn_audit.subject.weighted import WeightedLayer
 
@@ -135,6 +135,7 @@ class OrphanTensors:
         weight: Shape (C,).
         bias: Shape (C,) or None.
         evidence: Why it is taken for a batch norm; None where it may as well be a layer, group or instance norm.
+        confidence: How much that evidence proves.
     """
 
     model: str
@@ -142,6 +143,7 @@ class OrphanTensors:
     weight: TensorRef
     bias: TensorRef | None
     evidence: str | None
+    confidence: Confidence = Confidence.HIGH
 
     @property
     def location(self) -> Location:

@@ -162,15 +162,21 @@ def test_two_names_for_one_thing_are_both_counted() -> None:
 
 
 def test_shapes_and_dtypes_that_differ() -> None:
-    reference = Side(name="r", tensors={"a": Spec(shape=(4,), dtype="float32"), "b": Spec(shape=(4,), dtype="float32")})
-    target = Side(name="t", tensors={"a": Spec(shape=(5,), dtype="float32"), "b": Spec(shape=(4,), dtype="float16")})
-    alignment = align_keys(reference, target)
+    expected = {name: Spec(shape=(4,), dtype="float32") for name in ("a", "b", "bn.running_var", "c")}
+    stored = {
+        "a": Spec(shape=(5,), dtype="float32"),
+        "b": Spec(shape=(4,), dtype="float16"),
+        "bn.running_var": Spec(shape=(4,), dtype="float16"),
+        "c": Spec(shape=(4,), dtype="int8"),
+    }
+    alignment = align_keys(Side(name="r", tensors=expected), Side(name="t", tensors=stored))
     assert [(item.target, item.difference, item.is_shape) for item in alignment.mismatched] == [
         ("a", "shape [5], the reference has [4]", True),
-        ("b", "dtype float16, the reference has float32", False),
+        ("bn.running_var", "dtype float16, the reference has float32", False),
+        ("c", "dtype int8, the reference has float32", False),
     ]
-    assert [match.target for match in alignment.matched] == ["b"]
-    assert alignment.total == 2
+    assert [match.target for match in alignment.matched] == ["b", "bn.running_var", "c"]
+    assert alignment.total == 4
 
 
 def test_two_networks_with_nothing_in_common_are_refused(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ This process imports neither torch nor the audit: its own memory would count as 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import subprocess
@@ -61,6 +62,7 @@ def main() -> int:
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "bn-audit-benchmarks")
     parser.add_argument("--only", nargs="*", choices=KINDS, default=KINDS, help="artifacts to compare with loading")
     options = parser.parse_args()
+    options.cache /= hashlib.sha256((HERE / "networks.py").read_bytes()).hexdigest()[:8]
     options.cache.mkdir(parents=True, exist_ok=True)
     rows = []
     for kind in options.only:

@@ -59,22 +59,36 @@ class ResNet(nn.Module):
         return self.fc(self.stages(x).mean(dim=(2, 3)))
 
 
+def trained(depths: tuple[int, ...], scale: int = 1) -> ResNet:
+    """Return a network whose batch norms look trained: nothing is at its initial value."""
+    torch.manual_seed(0)
+    model = ResNet(depths, scale)
+    with torch.no_grad():
+        for layer in model.modules():
+            if isinstance(layer, nn.BatchNorm2d):
+                layer.weight.uniform_(0.5, 1.5)
+                layer.bias.normal_()
+                layer.running_mean.normal_()
+                layer.running_var.uniform_(0.5, 2.0)
+                layer.num_batches_tracked.fill_(1000)
+    return model
+
+
 def write(kind: str, path: Path) -> None:
     """Write one artifact: the module, state dict, TorchScript or exported program, or a smaller module."""
-    torch.manual_seed(0)
     match kind:
         case "module":
-            torch.save(ResNet(RESNET_152), path)
+            torch.save(trained(RESNET_152), path)
         case "state-dict":
-            torch.save(ResNet(RESNET_152).state_dict(), path)
+            torch.save(trained(RESNET_152).state_dict(), path)
         case "torchscript":
-            torch.jit.script(ResNet(RESNET_152)).save(str(path))
+            torch.jit.script(trained(RESNET_152)).save(str(path))
         case "exported-program":
-            torch.export.save(torch.export.export(ResNet(RESNET_152).eval(), (torch.randn(2, 3, 64, 64),)), path)
+            torch.export.save(torch.export.export(trained(RESNET_152).eval(), (torch.randn(2, 3, 64, 64),)), path)
         case "small":
-            torch.save(ResNet(SMALL), path)
+            torch.save(trained(SMALL), path)
         case "small-heavy":
-            torch.save(ResNet(SMALL, scale=2), path)
+            torch.save(trained(SMALL, scale=2), path)
         case "tiny":
             torch.save(nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)), path)
         case _:

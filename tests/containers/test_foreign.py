@@ -7,6 +7,7 @@ import pickle
 import struct
 import tarfile
 import zipfile
+import zlib
 from bz2 import compress
 from pathlib import Path
 
@@ -14,10 +15,10 @@ import numpy as np
 import pytest
 import torch
 
-from bn_audit.containers.foreign import ForeignFile, identify, shard_by_name
+from bn_audit.containers.foreign.naming import ForeignFile, identify, shard_by_name
 from bn_audit.containers.source import Source
 from bn_audit.containers.target import FileTarget
-from bn_audit.containers.torch_file import looks_like_torch_file
+from bn_audit.containers.torch_file.reading import looks_like_torch_file
 from bn_audit.errors import ArtifactError
 
 
@@ -100,6 +101,12 @@ CASES: dict[str, tuple[str, bytes, str, str, bool]] = {
         "Manifest.json", b'{"rootModelIdentifier": "x"}', "the manifest of a Core ML package", "ONNX", True
     ),
     "python": ("model.py", b"import torch\n\nclass Net:\n    pass\n", "Python source code", "module:factory", False),
+    "onnx text": ("a.onnxtxt", b"<\n  ir_version: 9,\n", "an ONNX model as text", "library", True),
+    "onnx textproto": ("a.textproto", b"ir_version: 9\ngraph {\n", "an ONNX model as text", "library", True),
+    "onnx json": ("a.json", b'{\n  "irVersion": "9",\n  "graph": {}}', "an ONNX model as JSON", "library", True),
+    "onnx runtime": (
+        "a.ort", b"\x1c\x00\x00\x00ORTM" + bytes(64), "a model in ONNX Runtime's own format", "ONNX", True
+    ),
     "ncnn": ("a.param", b"7767517\n1 1\n", "a parameter file of ncnn", "ONNX", True),
     "caffe": ("a.prototxt", b'name: "x"\nlayer {\n  name: "a"\n}\n', "a network description of Caffe", "ONNX", True),
     "tf list": (
@@ -112,6 +119,7 @@ CASES: dict[str, tuple[str, bytes, str, str, bool]] = {
     "pdf": ("a.pt", b"%PDF-1.7\n%\xe2\xe3", "a PDF document", "check the path", False),
     "gzip": ("a.pt.gz", gzip.compress(b"x"), "a gzip archive", "unpack", False),
     "xz": ("a.pt", lzma.compress(b"x"), "an xz archive", "unpack", False),
+    "zlib": ("a.joblib", zlib.compress(b"x", 3), "data compressed with zlib, as joblib writes it", "torch.save", False),
     "bzip2": ("a.pt", compress(b"x"), "a bzip2 archive", "unpack", False),
     "zstd": ("a.pt", b"\x28\xb5\x2f\xfd\x00\x00", "a Zstandard archive", "unpack", False),
     "7z": ("a.pt", b"7z\xbc\xaf\x27\x1c\x00\x04", "a 7-Zip archive", "unpack", False),

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from bn_audit.containers.byte_range import range_of_bytes
 from bn_audit.containers.inert import Global, Instance
-from bn_audit.containers.inert_pickle import PickleLimits, read_pickle, read_pickle_at
+from bn_audit.containers.inert_pickle.reading import PickleLimits, read_pickle, read_pickle_at
 from bn_audit.errors import ArtifactError, LimitExceededError, MalformedFileError
 
 SMALL = PickleLimits(memory=16 << 20)
@@ -261,7 +261,7 @@ def test_memory_stays_bounded_at_the_default_limits() -> None:
     program = textwrap.dedent("""
         import resource, sys
         resource.setrlimit(resource.RLIMIT_AS, (1536 << 20,) * 2)
-        from bn_audit.containers.inert_pickle import read_pickle
+        from bn_audit.containers.inert_pickle.reading import read_pickle
         from bn_audit.errors import LimitExceededError
         bombs = {
             "sets": b"\\x8f" * 3_000_000,

@@ -16,7 +16,7 @@ import pytest
 
 from bn_audit.containers.byte_range import range_of_bytes
 from bn_audit.containers.inert import ABSENT, Global, InertDict, Instance, PersistentId
-from bn_audit.containers.inert_pickle import PickleLimits, StoredBytes, read_pickle, read_pickle_at
+from bn_audit.containers.inert_pickle.reading import PickleLimits, StoredBytes, read_pickle, read_pickle_at
 from bn_audit.errors import LimitExceededError, MalformedFileError
 
 PROTOCOLS = range(6)

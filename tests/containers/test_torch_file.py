@@ -15,8 +15,8 @@ from walk_values import open_torch_file, walk
 
 from bn_audit.containers.source import Source
 from bn_audit.containers.target import FileTarget
-from bn_audit.containers.torch_file import TorchFile, looks_like_torch_file, read_torch_archive
-from bn_audit.containers.torch_file_legacy import MAGIC_NUMBER
+from bn_audit.containers.torch_file.legacy import MAGIC_NUMBER
+from bn_audit.containers.torch_file.reading import TorchFile, looks_like_torch_file, read_torch_archive
 from bn_audit.errors import LimitExceededError, MalformedFileError
 
 FLOATS = np.arange(6, dtype="<f4")

@@ -12,7 +12,7 @@ import torch
 
 from bn_audit.containers.archive import Archive
 from bn_audit.containers.source import Source
-from bn_audit.containers.torch_file import StoredTensor, TorchFile, read_torch_file
+from bn_audit.containers.torch_file.reading import StoredTensor, TorchFile, read_torch_file
 from bn_audit.errors import LimitExceededError, MalformedFileError, TensorUnavailableError
 
 ENCODINGS = [("zip", 2), ("zip", 3), ("zip", 4), ("zip", 5), ("legacy", 1), ("legacy", 2), ("legacy", 4), ("legacy", 5)]

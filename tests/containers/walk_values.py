@@ -3,7 +3,7 @@
 from bn_audit.containers.archive import Archive
 from bn_audit.containers.inert import InertDict, Instance, PersistentId
 from bn_audit.containers.source import Source
-from bn_audit.containers.torch_file import TorchFile, read_torch_file
+from bn_audit.containers.torch_file.reading import TorchFile, read_torch_file
 from bn_audit.errors import ArtifactError
 
 

@@ -6,19 +6,23 @@ import contextlib
 import io
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx.numpy_helper
 import onnxruntime
 import torch
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail as RuntimeFail
+from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument as RuntimeInvalid
 from torch import nn
 
 from bn_audit.audit import read_subject
 from bn_audit.flow.proof import Proof, prove
-from bn_audit.subject.graph import Graph
+from bn_audit.subject.graph import AttributeValue, Graph, GraphValue, Node
+from bn_audit.subject.tensor import TensorRef
 
 Draw = Callable[[np.random.Generator, int], np.ndarray]
 """Draws that many samples of one input."""
@@ -27,26 +31,74 @@ SCALES = (1.0, 1.0, 10.0, 0.1)
 """Companions of other scales trip rules that rank or cap."""
 TOLERANCE = 1e-4
 """Relative difference that batch size and position may make by rounding; content must not move a bit."""
+ROUNDING = 1e-6
+"""Absolute difference of the same kind, for what cancels to about zero."""
 
 
-def graph_of(model: onnx.ModelProto | bytes) -> Graph:
-    """Return the graph as the reader of the package gives it."""
-    data = model if isinstance(model, bytes) else model.SerializeToString()
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
-        path.write_bytes(data)
-        with read_subject(path) as subject:
-            graph = subject.graphs[""]
-            for reference in graph.constants.values():
-                reference.load()
-            return graph
+DTYPES = {
+    onnx.TensorProto.FLOAT: "float32",
+    onnx.TensorProto.DOUBLE: "float64",
+    onnx.TensorProto.FLOAT16: "float16",
+    onnx.TensorProto.INT64: "int64",
+    onnx.TensorProto.INT32: "int32",
+    onnx.TensorProto.INT8: "int8",
+    onnx.TensorProto.UINT8: "uint8",
+    onnx.TensorProto.BOOL: "bool",
+}
+
+
+def converted(model: onnx.ModelProto) -> Graph:
+    """Return the graph of a model without functions, made from the library's own objects."""
+    return _graph(model.graph, {opset.domain: opset.version for opset in model.opset_import})
+
+
+def _graph(graph: onnx.GraphProto, versions: dict[str, int]) -> Graph:
+    constants = {tensor.name: _tensor(tensor) for tensor in graph.initializer}
+    nodes = tuple(
+        Node(
+            name=node.name or f"{node.op_type}#{index}",
+            op=node.op_type,
+            domain=node.domain,
+            inputs=tuple(node.input),
+            outputs=tuple(node.output),
+            attributes={attribute.name: _attribute(attribute, versions) for attribute in node.attribute},
+        )
+        for index, node in enumerate(graph.node)
+    )
+    inputs = tuple(_value(value) for value in graph.input if value.name not in constants)
+    outputs = tuple(_value(value) for value in graph.output)
+    return Graph(dialect="onnx", versions=versions, inputs=inputs, outputs=outputs, constants=constants, nodes=nodes)
+
+
+def _value(value: onnx.ValueInfoProto) -> GraphValue:
+    kind = value.type.tensor_type
+    sizes = tuple(d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in kind.shape.dim)
+    return GraphValue(
+        name=value.name, dtype=DTYPES.get(kind.elem_type), shape=sizes if kind.HasField("shape") else None
+    )
+
+
+def _tensor(tensor: onnx.TensorProto) -> TensorRef:
+    array = onnx.numpy_helper.to_array(tensor)
+    return TensorRef(name=tensor.name, dtype=DTYPES[tensor.data_type], shape=array.shape, load=array.tobytes)
+
+
+def _attribute(attribute: onnx.AttributeProto, versions: dict[str, int]) -> AttributeValue:
+    value = onnx.helper.get_attribute_value(attribute)
+    if isinstance(value, onnx.TensorProto):
+        return _tensor(value)
+    if isinstance(value, onnx.GraphProto):
+        return _graph(value, versions)
+    return tuple(value) if isinstance(value, list) else value
 
 
 def proof_of(model: onnx.ModelProto | bytes) -> Proof:
-    data = model if isinstance(model, bytes) else model.SerializeToString()
+    """Return the proof of a model object, or of a file as the reader of the package gives it."""
+    if isinstance(model, onnx.ModelProto):
+        return prove(converted(model))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
-        path.write_bytes(data)
+        path.write_bytes(model)
         with read_subject(path) as subject:
             return prove(subject.graphs[""])
 
@@ -72,6 +124,10 @@ def exported(
                 module, inputs, buffer, dynamo=False, opset_version=opset, input_names=names, dynamic_axes=axes
             )
     return buffer.getvalue()
+
+
+class Unrunnable(Exception):
+    """onnxruntime refuses the model."""
 
 
 @dataclass(frozen=True)
@@ -101,62 +157,115 @@ def session_of(model: onnx.ModelProto | bytes, draws: Sequence[Draw]) -> Session
 
 
 def measured(
-    model: onnx.ModelProto | bytes, draws: Sequence[Draw], *, count: int = 4, tolerance: float = TOLERANCE
+    model: onnx.ModelProto | bytes, draws: Sequence[Draw], *, count: int = 11, tolerance: float = TOLERANCE
 ) -> list[str]:
     """Return the verdict on each output, found by running the model.
 
     Companions are replaced at one batch size and compared bit by bit; position is judged on a batch of copies, size on
-    smaller batches of the same rows.
+    smaller batches of the same rows. Rows lie along the axis that gives the mildest verdict; an output without such an
+    axis mixes if it depends on the input at all.
     """
-    session = session_of(model, draws)
-    base = session.draw(0, count)
-    outputs = session.run(base)
-    axes = [next((a for a, n in enumerate(out.shape) if n == count), None) for out in outputs]
-    verdicts = ["independent"] * len(outputs)
-    for index in _indices(outputs, axes, session, base, count):
-        verdicts[index] = "mixes"
-    copies = [np.repeat(x[:1], count, axis=0) for x in base]
-    for index, out in enumerate(session.run(copies)):
-        if verdicts[index] == "independent" and axes[index] is not None:
-            rows = np.moveaxis(out, axes[index], 0)
-            if not all(close(rows[0], row, tolerance) for row in rows[1:]):
-                verdicts[index] = "position"
-    for size in (2, 3):
-        for index, out in enumerate(session.run([x[:size] for x in base])):
-            if verdicts[index] == "independent":
-                whole = np.take(outputs[index], range(size), axes[index]) if axes[index] is not None else outputs[index]
-                if out.shape != whole.shape or not close(out, whole, tolerance):
-                    verdicts[index] = "size"
-    return verdicts
-
-
-def _indices(
-    outputs: list[np.ndarray], axes: list[int | None], session: Session, base: list[np.ndarray], count: int
-) -> Iterator[int]:
-    """Yield the outputs of which a row changes with its companions."""
+    try:
+        session = session_of(model, draws)
+        base = session.draw(0, count)
+        session.run(base)
+    except (RuntimeFail, RuntimeInvalid) as error:
+        raise Unrunnable(str(error)) from error
+    runs = [session.run(base)]
+    changed = []
     for probe in range(count):
         for draw, scale in enumerate(SCALES, 1):
             others = session.draw(100 * draw + probe, count, scale)
             for x, y in zip(base, others, strict=True):
                 y[probe] = x[probe]
-            for index, out in enumerate(session.run(others)):
-                axis = axes[index]
-                if out.shape != outputs[index].shape:
-                    yield index
-                elif axis is None:
-                    if not np.array_equal(out, outputs[index], equal_nan=out.dtype.kind == "f"):
-                        yield index
-                elif not np.array_equal(
-                    np.take(out, probe, axis), np.take(outputs[index], probe, axis), equal_nan=out.dtype.kind == "f"
-                ):
-                    yield index
+            changed.append((probe, session.run(others)))
+    copies = session.run([np.repeat(x[:1], count, axis=0) for x in base])
+    smaller = {size: session.run([x[:size] for x in base]) for size in (2, 3)}
+    verdicts = []
+    for index, out in enumerate(runs[0]):
+        swaps = [(probe, outs[index]) for probe, outs in changed]
+        sizes = {size: outs[index] for size, outs in smaller.items()}
+        verdicts.append(_verdict(out, swaps, copies[index], sizes, count, tolerance))
+    return verdicts
+
+
+ORDER = ("independent", "size", "position", "mixes")
+
+
+def _verdict(
+    out: np.ndarray,
+    swaps: Sequence[tuple[int, np.ndarray]],
+    copies: np.ndarray,
+    sizes: dict[int, np.ndarray],
+    count: int,
+    tolerance: float,
+) -> str:
+    found = [_verdict_along(split, out, swaps, copies, sizes, count, tolerance) for split in _splits(out.shape, count)]
+    if found:
+        return min(found, key=ORDER.index)
+    changing = {probe for probe, other in swaps if other.shape != out.shape or not same_bits(other, out)}
+    if changing:
+        # With one sample kept, all others are replaced: what depends on one alone stays when that one is kept.
+        return "position" if len(changing) == count - 1 else "mixes"
+    return "independent" if all(close(out, other, tolerance) for other in sizes.values()) else "size"
+
+
+Split = Callable[[np.ndarray, int], np.ndarray | None]
+
+
+def _splits(shape: tuple[int, ...], count: int) -> list[Split]:
+    """Return the ways to bring an axis of as many rows as samples to the front."""
+    whole = [axis for axis, size in enumerate(shape) if size == count]
+    if whole:
+        return [lambda x, n, axis=axis: np.moveaxis(x, axis, 0) if x.shape[axis] == n else None for axis in whole]
+    parts = [axis for axis, size in enumerate(shape) if size and size % count == 0]
+    outer = [lambda x, n, axis=axis: _apart(x, n, axis, inner=False) for axis in parts]
+    return outer + [lambda x, n, axis=axis: _apart(x, n, axis, inner=True) for axis in parts]
+
+
+def _apart(array: np.ndarray, count: int, axis: int, *, inner: bool) -> np.ndarray | None:
+    if array.shape[axis] % count:
+        return None
+    times = array.shape[axis] // count
+    parts = (times, count) if inner else (count, times)
+    split = array.reshape((*array.shape[:axis], *parts, *array.shape[axis + 1 :]))
+    return np.moveaxis(split, axis + inner, 0)
+
+
+def _verdict_along(
+    split: Split,
+    out: np.ndarray,
+    swaps: Sequence[tuple[int, np.ndarray]],
+    copies: np.ndarray,
+    sizes: dict[int, np.ndarray],
+    count: int,
+    tolerance: float,
+) -> str:
+    rows = split(out, count)
+    assert rows is not None
+    for probe, other in swaps:
+        moved = split(other, count) if other.shape == out.shape else None
+        if moved is None or not same_bits(moved[probe], rows[probe]):
+            return "mixes"
+    alike = split(copies, count)
+    if alike is None or not all(close(alike[0], row, tolerance) for row in alike[1:]):
+        return "position"
+    for size, other in sizes.items():
+        fewer = split(other, size)
+        if fewer is None or fewer.shape[1:] != rows.shape[1:] or not close(fewer, rows[:size], tolerance):
+            return "size"
+    return "independent"
+
+
+def same_bits(left: np.ndarray, right: np.ndarray) -> bool:
+    return bool(np.array_equal(left, right, equal_nan=left.dtype.kind == "f"))
 
 
 def close(left: np.ndarray, right: np.ndarray, tolerance: float) -> bool:
     if left.dtype.kind != "f":
         return bool(np.array_equal(left, right))
     scale = float(np.abs(left).max()) if left.size else 0.0
-    return bool(np.allclose(left, right, rtol=tolerance, atol=tolerance * scale, equal_nan=True))
+    return bool(np.allclose(left, right, rtol=tolerance, atol=tolerance * scale + ROUNDING, equal_nan=True))
 
 
 def floats(*shape: int) -> Draw:

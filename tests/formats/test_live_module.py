@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_model
 from torch import nn
 
+from bn_audit import check
+from bn_audit.audit import read_subject
 from bn_audit.containers.target import FactoryTarget, ModuleTarget
-from bn_audit.errors import FactoryError
+from bn_audit.errors import FactoryError, UnsupportedFormatError
 from bn_audit.formats.live_module import FORMAT
 from bn_audit.subject.norm import Mode, NormKind
 from bn_audit.subject.subject import Facts, Form, Model, Subject
@@ -125,6 +128,11 @@ def test_a_factory_that_gives_no_model_is_one_clear_error(package: str, spec: st
         FORMAT.read(FactoryTarget(spec=spec))
 
 
+def read_weights(path: Path) -> Subject:
+    with read_subject(path) as subject:
+        return subject
+
+
 def weights_of(tensors: dict[str, torch.Tensor]) -> Subject:
     refs = tuple(
         TensorRef(name=name, dtype="float32", shape=tuple(value.shape), load=value.float().numpy().tobytes)
@@ -147,12 +155,12 @@ def test_weights_take_the_place_of_the_modules_own() -> None:
 
 def test_keys_that_do_not_fit_are_named() -> None:
     state = Net().state_dict()
-    del state["bn.running_var"]
+    del state["norms.0.running_var"]
     state["head.weight"] = torch.zeros(1)
     state["conv.bias"] = torch.zeros(9)
     loading = FORMAT.read(ModuleTarget(module=Net(), weights=weights_of(state))).loading
     assert loading is not None
-    assert loading.missing == ("bn.running_var",)
+    assert loading.missing == ("norms.0.running_var",)
     assert loading.unexpected == ("head.weight",)
     assert [(item.reference, item.difference) for item in loading.mismatched] == [
         ("conv.bias", "shape [9], the model has [4]")
@@ -173,3 +181,57 @@ def test_weights_of_another_network_match_nothing() -> None:
     assert loading is not None
     assert loading.matched == ()
     assert loading.target_prefix == ""
+
+
+def small() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).eval()
+
+
+def test_half_precision_loads_but_costs_statistics(tmp_path: Path) -> None:
+    path = tmp_path / "half.pt"
+    torch.save(small().half().state_dict(), path)
+    report = check(small(), weights=path)
+    assert [(finding.code, finding.severity.value) for finding in report.findings] == [("BN223", "warning")]
+    assert [location.tensor for location in report.findings[0].locations] == ["running_mean", "running_var"]
+    assert check(small().half(), weights=path).findings == ()
+    torch.save({f"module.{name}": value for name, value in small().half().state_dict().items()}, path)
+    severities = [(finding.code, finding.severity.value) for finding in check(small(), weights=path).findings]
+    assert severities == [("BN223", "warning"), ("BN203", "note")]
+
+
+def test_integers_in_place_of_weights_do_not_fit(tmp_path: Path) -> None:
+    path = tmp_path / "int8.pt"
+    torch.save({**small().state_dict(), "0.weight": torch.zeros(4, 3, 3, 3, dtype=torch.int8)}, path)
+    (finding,) = check(small(), weights=path).findings
+    assert (finding.code, finding.severity.value) == ("BN223", "error")
+    assert "0.weight: dtype int8, the model has float32" in finding.message
+
+
+def test_a_file_that_stores_shared_tensors_once_is_complete(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    save_model(Net(), str(path))
+    loading = FORMAT.read(ModuleTarget(module=Net(), weights=read_weights(path))).loading
+    assert loading is not None
+    assert (loading.missing, loading.unexpected) == ((), ())
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_torchscript_is_not_judged_by_its_modules(tmp_path: Path) -> None:
+    traced = torch.jit.trace(small().train(), torch.zeros(2, 3, 4, 4), check_trace=False).eval()
+    with pytest.raises(UnsupportedFormatError, match=r"torch\.jit\.save"):
+        check(traced)
+    report = check(nn.ModuleDict({"body": traced, "head": small()}).eval())
+    assert report.findings == ()
+    assert [norm.path for norm in report.norms] == ["head.1"]
+    assert len(report.unread) == 1
+    assert report.unread[0].startswith("body: a TorchScript module inside")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("unflatten", [True, False])
+def test_the_module_of_an_exported_program_does_not_say_its_mode(unflatten: bool) -> None:
+    """Its flags are True in either mode; the calls in its graph decide."""
+    program = torch.export.export(small(), (torch.zeros(2, 3, 4, 4),))
+    report = check(torch.export.unflatten(program) if unflatten else program.module())
+    assert [finding.code for finding in report.findings] == ["BN111"]
+    assert [(norm.path, norm.mode, norm.uses_batch_statistics) for norm in report.norms] == [("1", Mode.UNKNOWN, None)]

@@ -10,6 +10,7 @@ import numpy
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from onnx_bytes import varint
 
 from bn_audit.audit import read_subject
 from bn_audit.containers.source import Source
@@ -250,14 +251,6 @@ def test_three_gibibytes_of_external_data(tmp_path: Path) -> None:
     assert source.bytes_read < path.stat().st_size + 32
     with pytest.raises(LimitExceededError):
         subject.models[0].tensors[0].load()
-
-
-def varint(value: int) -> bytes:
-    parts = bytearray()
-    while value >= 0x80:
-        parts.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes((*parts, value))
 
 
 def with_embedded_weight(path: Path, size: int) -> None:

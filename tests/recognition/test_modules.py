@@ -6,6 +6,7 @@ import struct
 
 import pytest
 
+from bn_audit.errors import TensorUnavailableError
 from bn_audit.recognition.description import HeldTensor, ModuleDescription
 from bn_audit.recognition.modules import norm_of_module
 from bn_audit.subject.finding import Confidence
@@ -27,6 +28,15 @@ def held(*values: float, requires_grad: bool | None = None, uninitialised: bool 
         name="t", dtype="float32", shape=(len(values),), load=lambda: struct.pack(f"<{len(values)}f", *values)
     )
     return HeldTensor(ref=ref, requires_grad=requires_grad, uninitialised=uninitialised)
+
+
+def unavailable() -> HeldTensor:
+    """A tensor on the meta device."""
+
+    def load() -> bytes:
+        raise TensorUnavailableError("t: lies on the meta device")
+
+    return HeldTensor(ref=TensorRef(name="t", dtype="uint8", shape=(), load=load))
 
 
 STATISTICS = {"running_mean": held(0, 0), "running_var": held(1, 1), "num_batches_tracked": held(3)}
@@ -93,6 +103,13 @@ def test_instance_norm_is_told_by_name_and_by_base_class() -> None:
 @pytest.mark.parametrize("class_name", ["AdaIN", "IN2d", "InstNorm", "AdaptiveInstanceNorm2d"])
 def test_instance_norm_is_known_under_its_usual_names(class_name: str) -> None:
     norm = recognise(f"their.{class_name}", parameters={}, buffers=dict.fromkeys(STATISTICS))
+    assert norm is not None
+    assert norm.kind is NormKind.INSTANCE_NORM
+
+
+def test_an_equivariant_batch_norm_of_instances_is_an_instance_norm() -> None:
+    attributes = {**SETTINGS, "instance": True}
+    norm = recognise("e3nn.nn._batchnorm.BatchNorm", attributes=attributes, buffers=dict.fromkeys(STATISTICS))
     assert norm is not None
     assert norm.kind is NormKind.INSTANCE_NORM
 
@@ -227,6 +244,10 @@ def test_moving_statistics_in_plain_attributes_are_found() -> None:
         ({"training": True, "initialized": False}, {}, True),
         ({"training": True}, {"initialized": held(0)}, True),
         ({"training": True}, {"initialized": held(1)}, False),
+        ({"training": True}, {"data_dep_init_done": held(0)}, True),
+        ({"training": True, "init_on_next_batch": True}, {}, True),
+        ({"training": True, "init_on_next_batch": False}, {}, False),
+        ({"training": True}, {"initialized": unavailable()}, False),
     ],
 )
 def test_act_norm_waits_for_its_first_batch(

@@ -114,6 +114,88 @@ def test_affine_pairs_of_other_layers_prove_nothing(shapes: dict[str, tuple[int,
     assert [orphan.evidence for orphan in layers.orphans if orphan.evidence] == []
 
 
+def test_siblings_prove_nothing_in_a_block_that_is_built_otherwise() -> None:
+    """CoAtNet: batch norms in the convolutional blocks, layer norms of the same name before attention."""
+    convolutional = {f"stages.{stage}.blocks.0.conv.weight": (4, 4, 3, 3) for stage in range(3)}
+    shapes = {
+        **convolutional,
+        **batch_norm("stages.0.blocks.0.norm1"),
+        **batch_norm("stages.1.blocks.0.norm1"),
+        **batch_norm("stages.2.blocks.0.norm1"),
+        "stages.2.blocks.1.attn.qkv.weight": (12, 4),
+        **affine("stages.2.blocks.1.norm1"),
+    }
+    layers = layers_of_state_dict(named(shapes), model="")
+    assert [(orphan.path, orphan.evidence) for orphan in layers.orphans] == [("stages.2.blocks.1.norm1", None)]
+    alike = {
+        **shapes,
+        "stages.2.blocks.2.conv.weight": (4, 4, 3, 3),
+        **affine("stages.2.blocks.2.norm1"),
+        **batch_norm("stages.3.blocks.0.norm1"),
+        "stages.3.blocks.0.conv.weight": (4, 4, 3, 3),
+    }
+    layers = layers_of_state_dict(named(alike), model="")
+    assert [orphan.path for orphan in layers.orphans if orphan.evidence] == ["stages.2.blocks.2.norm1"]
+
+
+@pytest.mark.parametrize(
+    ("beside", "versions", "confidence"),
+    [
+        ({}, None, Confidence.MEDIUM),
+        ({}, {"bn1": 2}, Confidence.HIGH),
+        (batch_norm("bn2"), None, Confidence.HIGH),
+    ],
+)
+def test_a_name_proves_little_where_group_norms_may_have_taken_it_over(
+    beside: dict[str, tuple[int, ...]], versions: dict[str, int] | None, confidence: Confidence
+) -> None:
+    layers = layers_of_state_dict(named({**affine("bn1"), **beside}), model="", versions=versions)
+    assert [orphan.confidence for orphan in layers.orphans] == [confidence]
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        {"bn.weight": (4,), "bn.bias": (4,), "bn.running_mean": (4,), "bn.running_std": (4,)},  # BatchRenorm
+        {"bn.weight": (4,), "bn.bias": (4,), "bn.v": (4,), "bn.running_var": (4,)},  # EvoNorm-B0
+        {"bn.stored_mean": (4,), "bn.stored_var": (4,)},  # BigGAN
+        {  # ConvBn2d of quantisation-aware training in torch 1.3
+            "bn.weight": (4, 3, 1, 1),
+            "bn.gamma": (4,),
+            "bn.beta": (4,),
+            "bn.running_mean": (4,),
+            "bn.running_var": (4,),
+            "bn.num_batches_tracked": (),
+        },
+        {  # batch norm for complex numbers
+            "bn.weight": (4, 3),
+            "bn.bias": (4, 2),
+            "bn.running_mean": (4,),
+            "bn.running_covar": (4, 3),
+            "bn.num_batches_tracked": (),
+        },
+    ],
+)
+def test_batch_norms_of_other_kinds_are_found(shapes: dict[str, tuple[int, ...]]) -> None:
+    layers = layers_of_state_dict(named(shapes), model="")
+    assert [(norm.path, norm.num_features) for norm in layers.norms] == [("bn", 4)]
+    assert all(norm.weight is None or norm.weight.shape == (4,) for norm in layers.norms)
+    assert layers.orphans == ()
+
+
+def test_names_with_slashes_are_understood() -> None:
+    shapes = {name.replace(".", "/"): shape for name, shape in batch_norm("block.bn").items()}
+    assert [norm.path for norm in layers_of_state_dict(named(shapes), model="").norms] == ["block/bn"]
+
+
+def test_models_stacked_into_one_are_found() -> None:
+    """What ``torch.func.stack_module_state`` returns for three models."""
+    stacked = {name: (3, *shape) for name, shape in batch_norm("bn").items()}
+    layers = layers_of_state_dict(named(stacked), model="")
+    (norm,) = layers.norms
+    assert set(norm.tensors) == {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
+
+
 def test_recorded_versions_tell_layer_norms_from_lost_batch_norms() -> None:
     found = named({**affine("a.norm"), **affine("b.norm")})
     layers = layers_of_state_dict(found, model="", versions={"a.norm": 1, "b.norm": 2})

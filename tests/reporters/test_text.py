@@ -13,6 +13,7 @@ from bn_audit.subject.key_alignment import KeyAlignment
 from bn_audit.subject.norm import Mode
 from bn_audit.subject.report import Failed, Skipped
 from bn_audit.subject.scope import ValueScope
+from bn_audit.subject.subject import Form, Model
 
 STYLE = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -104,7 +105,11 @@ def test_rules_without_an_answer_are_grouped_by_reason():
     ("subject", "expected"),
     [
         (report(), "clean (no findings)"),
-        (report(norms=()), "nothing to judge (the model has no normalisation layers)"),
+        (report(norms=()), "nothing to judge (no batch or instance norms in it)"),
+        (
+            report(norms=(), models=(Model(route="", form=Form.STATE_DICT),)),
+            "nothing to judge (no running statistics in it: no batch norms, or theirs are missing)",
+        ),
         (report(findings=(finding(),)), "FAIL (1 error)"),
         (report(findings=(finding(severity=Severity.WARNING),)), "pass (1 warning)"),
         (report(skipped=(Skipped(code="BN308", reason="no graph"),)), "pass (no findings; 1 rule not checked)"),
@@ -120,7 +125,7 @@ def test_rules_without_an_answer_are_grouped_by_reason():
         ),
         (
             report(norms=(), unread=("x",)),
-            "pass (no findings; 1 part not read; no normalisation layers in what was read)",
+            "pass (no findings; 1 part not read; no batch or instance norms in what was read)",
         ),
         (report(failed=(Failed(stage="BN205", error="x"),)), "INCOMPLETE (BN205 failed)"),
         (

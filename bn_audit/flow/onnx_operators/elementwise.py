@@ -6,10 +6,22 @@ from dataclasses import replace
 
 import numpy as np
 
-from bn_audit.flow.algebra import added, as_cells, keeping_zero, pointwise, product, quotient
+from bn_audit.flow.algebra import (
+    added,
+    as_cells,
+    comparison,
+    keeping_zero,
+    pointwise,
+    product,
+    quotient,
+    truth,
+    with_constant,
+)
 from bn_audit.flow.call import Call, Handler, Result
-from bn_audit.flow.cells import DOUBT, SAME, Cells
+from bn_audit.flow.cells import DOUBT, SAME, TRUE, ZERO, Cells
 from bn_audit.flow.choice import chosen
+from bn_audit.flow.movement import broadcast
+from bn_audit.flow.reduction import reduced
 from bn_audit.flow.tokens import token
 
 KEEP_ZERO = frozenset(
@@ -82,6 +94,8 @@ SELECTING = frozenset(
 )
 """Functions whose results are masks."""
 
+COMPARISONS = frozenset({"Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"})
+
 MASK_TYPES = frozenset({2, 3, 4, 5, 6, 7, 9, 12, 13})
 """Codes of the integer types and of bool: a cast to one of them cuts values off."""
 
@@ -95,7 +109,17 @@ def plain(call: Call) -> Result:
 
 
 def selecting(call: Call) -> Result:
-    return pointwise(call.seed, call.operands(), selects=True)
+    operands = call.operands()
+    if call.node.op in COMPARISONS and len(operands) == 2:
+        return comparison(call.seed, call.node.op, operands)
+    return truth(pointwise(call.seed, operands, selects=True))
+
+
+def negation(call: Call) -> Result:
+    cells = as_cells(call.operand(0))
+    result = pointwise(call.seed, [cells], selects=True)
+    result = with_constant(with_constant(result, cells.forms == ZERO, TRUE), cells.forms == TRUE, ZERO)
+    return truth(result)
 
 
 def identity(call: Call) -> Result:
@@ -106,7 +130,9 @@ def identity(call: Call) -> Result:
 def cast(call: Call) -> Result:
     cells = as_cells(call.operand(0))
     target = call.integer("to", 1)
-    return keeping_zero(("Cast", target), cells, selects=True) if target in MASK_TYPES else cells
+    if cells.span is not None or target not in MASK_TYPES:
+        return cells
+    return keeping_zero(("Cast", target), cells, selects=True)
 
 
 def add(call: Call) -> Result:
@@ -157,18 +183,31 @@ def random_choice(call: Call) -> Result:
 
 def multinomial(call: Call) -> Result:
     """Each row of probabilities, shape (B, classes), gives a row of draws."""
-    from bn_audit.flow.movement import broadcast
-    from bn_audit.flow.reduction import reduced
-
     rows = reduced(call.operand(0), (1,), call.seed, ordered=True)
     wide = broadcast(rows, (rows.shape[0], call.integer("sample_size", 1)))
     return replace(wide, selects=True)
+
+
+def extreme(call: Call) -> Result:
+    """The larger or smaller of equal elements is either."""
+    operands = call.operands()
+    if all(operand is operands[0] for operand in operands):
+        return operands[0]
+    return pointwise(call.seed, operands)
+
+
+def gated(call: Call) -> Result:
+    """SwiGLU: the second array times an activation of the first that keeps zero."""
+    gate = keeping_zero((call.seed, "gate"), as_cells(call.operand(0)))
+    return product("Mul", [gate, call.operand(1)])
 
 
 TABLE: dict[str, Handler] = {
     **dict.fromkeys(KEEP_ZERO, keeps_zero),
     **dict.fromkeys(PLAIN, plain),
     **dict.fromkeys(SELECTING, selecting),
+    **dict.fromkeys(("Max", "Min", "Mean"), extreme),
+    "SwiGLU": gated,
     "Add": add,
     "Sum": add,
     "Sub": subtract,
@@ -177,6 +216,7 @@ TABLE: dict[str, Handler] = {
     "Where": where,
     "Cast": cast,
     "CastLike": cast,
+    "Not": negation,
     "Identity": identity,
     "Dropout": dropout,
     "RandomNormalLike": random_like,

@@ -7,14 +7,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bn_audit.flow.algebra import as_cells, pointwise
+from bn_audit.flow.algebra import as_cells, pointwise, truth
 from bn_audit.flow.call import Call, Handler, Result
 from bn_audit.flow.cells import Cells, ShapeConflictError, UndecidableError
 from bn_audit.flow.choice import chosen
 from bn_audit.flow.constants import Array, Constant
-from bn_audit.flow.lookup import chosen_along, gathered, looked_up, put, put_by_data
-from bn_audit.flow.movement import broadcast, reshaped, taken
+from bn_audit.flow.lookup import chosen_along, gathered, looked_up, picked, put, put_by_data
+from bn_audit.flow.movement import broadcast, reshaped, sliced, taken
 from bn_audit.flow.onnx_operators.shaping import axis_of
+from bn_audit.flow.reduction import reduced
 from bn_audit.flow.values import known
 
 MAX_PLACES = 1 << 20
@@ -78,9 +79,12 @@ def gather_nd(call: Call) -> Result:
 
 def _gather_nd_by_data(call: Call, cells: Cells, batch: int) -> Result:
     indices = as_cells(call.operand(1))
-    if indices.shape[-1] != 1 or batch:
+    depth = indices.shape[-1]
+    if batch or not 0 < depth <= cells.rank:
         raise UndecidableError("which elements it takes depends on the data")
-    return looked_up("Gather", cells, 0, reshaped(indices, indices.shape[:-1]))
+    last = indices.rank - 1
+    columns = [reshaped(sliced(indices, last, i, 1, 1), indices.shape[:-1]) for i in range(depth)]
+    return picked("GatherND", cells, columns)
 
 
 def reduction_of(call: Call) -> object | None:
@@ -127,7 +131,12 @@ def one_hot(call: Call) -> Result:
     axis = axis + cells.rank + 1 if axis < 0 else axis
     opened = reshaped(cells, (*cells.shape[:axis], 1, *cells.shape[axis:]))
     steps = call.constant(np.arange(depth).reshape((-1,) + (1,) * (cells.rank - axis)))
-    return pointwise(("OneHot", depth), [opened, steps], selects=True)
+    values = call.operand(2)
+    ends = values.values() if isinstance(values, Constant) else None
+    if ends is not None and np.array_equal(ends, [0, 1]):
+        return truth(pointwise(("OneHot", depth), [opened, steps], selects=True))
+    both = reduced(values, (0,), "values", keep=False, ordered=True)
+    return pointwise(("OneHot", depth), [opened, steps, both], selects=ends is None or bool((ends == 0).any()))
 
 
 def trilu(call: Call) -> Result:
@@ -141,6 +150,13 @@ def trilu(call: Call) -> Result:
     mask = np.triu(ones, offset) if upper else np.tril(ones, offset)
     zero = call.constant(np.zeros((), np.float32))
     return chosen("Trilu", call.constant(mask), cells, zero)
+
+
+def eye_like(call: Call) -> Result:
+    rows, columns = call.operand(0).shape
+    if rows * columns > MAX_PLACES:
+        raise UndecidableError(f"an identity of {rows} by {columns} is too large to follow")
+    return call.constant(np.eye(rows, columns, call.integer("k", 0), dtype=np.float32))
 
 
 def reverse_sequence(call: Call) -> Result:
@@ -186,6 +202,7 @@ TABLE: dict[str, Handler] = {
     "TensorScatter": tensor_scatter,
     "OneHot": one_hot,
     "Trilu": trilu,
+    "EyeLike": eye_like,
     "ReverseSequence": reverse_sequence,
     "Compress": compress,
     **dict.fromkeys(("NonZero", "Unique", "ConstantOfShape", "Range"), by_data),

@@ -6,9 +6,11 @@ import numpy as np
 
 from bn_audit.flow.algebra import Operand, added, as_cells, product
 from bn_audit.flow.call import Call, Handler, Result
-from bn_audit.flow.cells import Cells, ShapeConflictError, UndecidableError
+from bn_audit.flow.cells import Cells, ShapeConflictError
 from bn_audit.flow.constants import Constant
 from bn_audit.flow.contraction import contracted, matrix_product
+from bn_audit.flow.lookup import gathered
+from bn_audit.flow.movement import reshaped, transposed
 from bn_audit.flow.reduction import reduced
 from bn_audit.flow.windows import Window, convolved, pooled, spread
 
@@ -60,9 +62,25 @@ def _dots(terms: list[str]) -> str:
 
 
 def _diagonal(operand: Operand, term: str) -> tuple[Operand, str]:
-    if len(set(term)) == len(term):
-        return operand, term
-    raise UndecidableError(f"an einsum takes a diagonal ({term})")
+    cells: Operand = operand
+    while len(set(term)) < len(term):
+        letter = next(letter for letter in term if term.count(letter) > 1)
+        first, second = term.index(letter), term.rindex(letter)
+        cells = diagonal(as_cells(cells), first, second)
+        term = term[:second] + term[second + 1 :]
+    return cells, term
+
+
+def diagonal(cells: Cells, first: int, second: int) -> Cells:
+    """Return the elements at equal indices along two axes, with the second axis gone."""
+    if cells.shape[first] != cells.shape[second]:
+        raise ShapeConflictError(f"no diagonal of {cells.shape}")
+    rest = [axis for axis in range(cells.rank) if axis not in (first, second)]
+    front = transposed(cells, (first, second, *rest))
+    steps = np.arange(cells.shape[first])
+    taken = gathered(front, steps * (cells.shape[first] + 1), front.shape[1:], (0, 1))
+    order = [0 if axis == first else 1 + rest.index(axis) for axis in range(cells.rank) if axis != second]
+    return transposed(taken, order)
 
 
 def windows_of(call: Call, spatial: tuple[int, ...], taps: tuple[int, ...]) -> list[Window]:
@@ -104,13 +122,13 @@ def conv(call: Call) -> Result:
     return result
 
 
-def convolution(call: Call, signal: Operand, weight: Operand) -> Cells:
+def convolution(call: Call, signal: Operand, weight: Operand, groups: int | None = None) -> Cells:
     """Return a convolution without bias, as the attributes of the call say."""
     if len(signal.shape) < 3 or len(signal.shape) != len(weight.shape):
         raise ShapeConflictError(f"a convolution of {signal.shape} by {weight.shape}")
     windows = windows_of(call, signal.shape[2:], weight.shape[2:])
     settings = tuple(call.integers(name) for name in ("strides", "dilations", "pads"))
-    return convolved(settings, signal, weight, windows, call.integer("group", 1), nothing(call))
+    return convolved(settings, signal, weight, windows, groups or call.integer("group", 1), nothing(call))
 
 
 def with_bias(result: Cells, bias: Operand) -> Cells:
@@ -120,8 +138,6 @@ def with_bias(result: Cells, bias: Operand) -> Cells:
 
 def per_channel(operand: Operand, rank: int) -> Operand:
     """Return an array of shape (C,) as one that broadcasts along the second of `rank` axes."""
-    from bn_audit.flow.movement import reshaped
-
     shape = (operand.shape[0] if operand.shape else 1, *(1,) * (rank - 2))
     if isinstance(operand, Constant):
         return operand.reshaped(shape)

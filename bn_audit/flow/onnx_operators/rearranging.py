@@ -186,7 +186,58 @@ def eye_like(call: Call, arrays: list[Array]) -> Array:
 
 
 def matmul(_: Call, arrays: list[Array]) -> Array:
+    if arrays[0].size * arrays[1].shape[-1] > MAX_COPIED << 4:
+        raise UndecidableError("too many products")
     return np.asarray(np.matmul(small(arrays[0]), small(arrays[1])))
+
+
+def gather_elements(call: Call, arrays: list[Array]) -> Array:
+    axis = axis_of(call.integer("axis", 0), arrays[0].ndim)
+    return gathered(small(arrays[0]), small(arrays[1]), axis)
+
+
+def gathered(table: Array, indices: Array, axis: int) -> Array:
+    """Return the elements of `table` at indices along an axis; the other axes of the indices may be shorter."""
+    window = tuple(slice(None) if a == axis else slice(0, n) for a, n in enumerate(indices.shape))
+    places = np.where(indices < 0, indices + table.shape[axis], indices)
+    return np.take_along_axis(table[window], places, axis)
+
+
+def gather_nd(call: Call, arrays: list[Array]) -> Array:
+    if call.integer("batch_dims", 0):
+        raise UndecidableError("batch axes are not computed")
+    return np.asarray(small(arrays[0])[tuple(np.moveaxis(small(arrays[1]), -1, 0))])
+
+
+def scatter_elements(call: Call, arrays: list[Array]) -> Array:
+    if call.text("reduction", "none") != "none":
+        raise UndecidableError("a reduction is not computed")
+    axis = axis_of(call.integer("axis", 0), arrays[0].ndim)
+    result = small(arrays[0]).copy()
+    grid: list[Array] = list(np.indices(small(arrays[1]).shape, sparse=True))
+    grid[axis] = arrays[1]
+    result[tuple(grid)] = arrays[2]
+    return result
+
+
+def scatter_nd(call: Call, arrays: list[Array]) -> Array:
+    if call.text("reduction", "none") != "none":
+        raise UndecidableError("a reduction is not computed")
+    result = small(arrays[0]).copy()
+    result[tuple(np.moveaxis(small(arrays[1]), -1, 0))] = arrays[2]
+    return result
+
+
+def einsum(call: Call, arrays: list[Array]) -> Array:
+    equation = call.text("equation", "").replace(" ", "")
+    letters = {
+        letter: size
+        for term, a in zip(equation.split("->")[0].split(","), arrays, strict=True)
+        for letter, size in zip(term, a.shape, strict=False)
+    }
+    if "." in equation or math.prod(letters.values()) > MAX_COPIED:
+        raise UndecidableError("too many products")
+    return np.asarray(np.einsum(equation, *arrays))
 
 
 TABLE: dict[str, Evaluator] = {
@@ -217,4 +268,9 @@ TABLE: dict[str, Evaluator] = {
     "Trilu": trilu,
     "EyeLike": eye_like,
     "MatMul": matmul,
+    "Einsum": einsum,
+    "GatherElements": gather_elements,
+    "GatherND": gather_nd,
+    "ScatterElements": scatter_elements,
+    "ScatterND": scatter_nd,
 }

@@ -6,10 +6,12 @@ from dataclasses import replace
 
 from bn_audit.flow.algebra import Operand, as_cells
 from bn_audit.flow.call import Call, Handler, Result
-from bn_audit.flow.cells import Cells, ShapeConflictError
+from bn_audit.flow.cells import LINE, SAME, Cells, ShapeConflictError
 from bn_audit.flow.movement import broadcast
 from bn_audit.flow.onnx_operators.shaping import axes_of, axis_of
 from bn_audit.flow.reduction import reduced, running
+from bn_audit.flow.spans import between
+from bn_audit.flow.tokens import mixed, token
 
 KINDS = {
     "ReduceMean": "mean",
@@ -42,7 +44,7 @@ def arg_extreme(call: Call) -> Result:
     operand = call.operand(0)
     axis = axis_of(call.integer("axis", 0), len(operand.shape))
     place = reduced(operand, (axis,), call.seed, keep=bool(call.integer("keepdims", 1)), ordered=True)
-    return replace(place, selects=True)
+    return replace(place, selects=True, range=between(place.forms, 0, operand.shape[axis] - 1))
 
 
 def cumulative(call: Call) -> Result:
@@ -65,7 +67,8 @@ def top_k(call: Call) -> Result:
     if not 0 <= count <= operand.shape[axis]:
         raise ShapeConflictError(f"the top {count} of an axis of {operand.shape[axis]}")
     best = along(call, operand, axis, count)
-    return replace(best, selects=as_cells(operand).selects), replace(best, selects=True)
+    places = replace(best, selects=True, range=between(best.forms, 0, operand.shape[axis] - 1))
+    return replace(best, selects=as_cells(operand).selects), places
 
 
 def along(call: Call, operand: Operand, axis: int, count: int) -> Cells:
@@ -76,9 +79,6 @@ def along(call: Call, operand: Operand, axis: int, count: int) -> Cells:
 
 def spread_line(cells: Cells, axis: int, count: int, seed: object) -> Cells:
     """Return the array with `count` different functions of each element along an axis of size 1."""
-    from bn_audit.flow.cells import LINE, SAME
-    from bn_audit.flow.tokens import mixed, token
-
     wide = broadcast(cells, (*cells.shape[:axis], count, *cells.shape[axis + 1 :]))
     kinds = (*wide.kinds[:axis], LINE if count > 1 else SAME, *wide.kinds[axis + 1 :])
     return replace(wide, kinds=kinds, forms=mixed(wide.forms, token("spread", seed, cells.lines_before(axis), count)))

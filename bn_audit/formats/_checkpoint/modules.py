@@ -28,8 +28,15 @@ def module_access(hold: Hold) -> ModuleAccess:
         children=children,
         attributes=_attributes,
         describe=describe,
+        is_container=_is_container,
         inner_values=inner,
     )
+
+
+def _is_container(value: object) -> bool:
+    if isinstance(value, Instance):
+        return value.type_name == "collections.deque"
+    return isinstance(value, dict | list | tuple | set | frozenset)
 
 
 def _attributes(module: object) -> Mapping[object, object]:
@@ -38,9 +45,12 @@ def _attributes(module: object) -> Mapping[object, object]:
 
 def _describe(module: object, path: str, hold: Hold) -> ModuleDescription:
     state = _attributes(module)
-    attributes = dict(state)
-    for name in STATISTIC_NAMES & state.keys():
-        attributes[name] = hold(state[name], join(path, name)) or state[name]
+    attributes: Mapping[object, object] = state
+    if not STATISTIC_NAMES.isdisjoint(state):
+        shelved: dict[object, object] = dict(state)
+        for name in STATISTIC_NAMES & state.keys():
+            shelved[name] = hold(state[name], join(path, name)) or state[name]
+        attributes = shelved
     return ModuleDescription(
         type_name=class_of(module),
         bases=_bases_of(module),

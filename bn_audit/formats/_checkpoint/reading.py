@@ -7,17 +7,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from bn_audit.containers.inert import InertDict
-from bn_audit.containers.shards import ShardIndex
+from bn_audit.containers.shards import ShardIndex, lone_shard
 from bn_audit.containers.source import Source
 from bn_audit.containers.target import FileTarget
-from bn_audit.containers.torch_file import StoredTensor, TorchFile, looks_like_torch_file, read_torch_file
+from bn_audit.containers.torch_file.reading import StoredTensor, TorchFile, looks_like_torch_file, read_torch_file
 from bn_audit.errors import LimitExceededError, MalformedFileError, NoModelError, UnsupportedFormatError
 from bn_audit.formats._checkpoint.modules import Hold, module_access
 from bn_audit.formats._checkpoint.search import Found, find_models
 from bn_audit.recognition.description import HeldTensor
 from bn_audit.recognition.naming import is_averaged
 from bn_audit.recognition.state_dict import layers_of_state_dict
-from bn_audit.recognition.tree import read_tree
+from bn_audit.recognition.tree import ModuleAccess, Tree, descendants, join, read_tree
 from bn_audit.subject.norm import NormLayer
 from bn_audit.subject.subject import Facts, Form, Model, OrphanTensors, Subject
 from bn_audit.subject.tensor import TensorRef
@@ -37,9 +37,11 @@ _SHARDED_STATES = {
 def read_checkpoint(target: FileTarget, *, format_name: str) -> Subject:
     """Return every model of a checkpoint or of the shards that an index names; see the format's ``read``."""
     parts = _Parts()
+    partial = None
     if target.shard_index is not None:
         _read_shards(target, target.shard_index, parts)
     else:
+        partial = lone_shard(target.source.path.name)
         _read_file(target, parts)
     return Subject(
         source=target.name,
@@ -47,8 +49,9 @@ def read_checkpoint(target: FileTarget, *, format_name: str) -> Subject:
         facts=_facts(parts),
         models=tuple(parts.models),
         norms=tuple(parts.norms),
-        orphans=tuple(parts.orphans),
+        orphans=tuple(parts.orphans) if partial is None else (),
         has_optimizer_state=parts.has_optimizer_state,
+        unread=() if partial is None else (partial,),
     )
 
 
@@ -81,16 +84,38 @@ def _read_file(target: FileTarget, parts: _Parts) -> None:
         found = _search(file, target.name)
         hold = _holder(file, parts)
         access = module_access(hold)
-        for route, root in found.modules:
-            model, norms = read_tree(root, route=route, access=access, registered=found.registered)
-            parts.count(len(model.modules) + len(model.tensors))
-            parts.models.append(model)
-            parts.norms.extend(norms)
+        _add_modules(parts, found, access)
         for route, mapping in found.state_dicts:
             parts.count(len(mapping))
             tensors = _tensors_of(mapping, hold)
             _add_state_dict(parts, tensors, route=route, versions=_versions(mapping))
     parts.has_optimizer_state = found.has_optimizer_state
+
+
+def _add_modules(parts: _Parts, found: Found, access: ModuleAccess) -> None:
+    """Add every module of the file; after them, those with norm layers that other objects inside them hold."""
+    apart: dict[int, tuple[str, object]] = {}
+    for route, root in found.modules:
+        tree = read_tree(root, route=route, access=access, registered=found.registered)
+        _add_tree(parts, tree)
+        apart.update((id(held), (join(route, path), held)) for path, held in tree.apart)
+    known = set(found.registered)
+    while apart:
+        identity, (route, module) = next(iter(apart.items()))
+        del apart[identity]
+        if identity in known:
+            continue
+        tree = read_tree(module, route=route, access=access, registered=known, excluded=known)
+        known.update(map(id, descendants(module, access.children)))
+        if tree.norms:
+            _add_tree(parts, tree)
+        apart.update((id(held), (join(route, path), held)) for path, held in tree.apart)
+
+
+def _add_tree(parts: _Parts, tree: Tree) -> None:
+    parts.count(len(tree.model.modules) + len(tree.model.tensors))
+    parts.models.append(tree.model)
+    parts.norms.extend(tree.norms)
 
 
 @contextmanager
@@ -133,6 +158,10 @@ def _search(file: TorchFile, name: str) -> Found:
             if key in file.root:
                 raise UnsupportedFormatError(f"{name}: this is {reason}")
     if not found.modules and not found.state_dicts:
+        if isinstance(file.root, dict) and "blobs" in file.root:
+            raise UnsupportedFormatError(
+                f"{name}: this is a Caffe2 checkpoint of Detectron: load it with detectron2 and save model.state_dict()"
+            )
         if file.is_tensor(file.root):
             holds = "a single tensor"
         elif found.has_optimizer_state:

@@ -14,7 +14,10 @@ MAX_VALUES = 2_000_000
 """Cap on the values looked at; the largest checkpoints seen have some ten thousand outside their tensors."""
 
 _OPTIMIZER_KEY = re.compile(r"(?:^|_)(?:optim|optimizer|optimizers|opt|adam|sgd)(?:$|_|s$)", re.IGNORECASE)
-_WEIGHT_LEAF = re.compile(r"(?:^|[._])(?:weight|bias|gamma|beta|running_mean|running_var|moving_mean|moving_var)$")
+_WEIGHT_LEAF = re.compile(
+    r"(?:^|[._/])(?:weight|bias|gamma|beta|(?:running|moving|stored)_(?:mean|var|std|covar)|num_batches_tracked)$"
+)
+_STATISTIC_LEAF = re.compile(r"(?:^|[._/])(?:running|moving|stored)_(?:mean|var)$")
 
 _COMPILED = "torch._dynamo.eval_frame.OptimizedModule"
 
@@ -50,9 +53,9 @@ def find_models(root: object, is_tensor: IsTensor) -> Found:
     state_dicts: list[tuple[str, Mapping[object, object]]] = []
     has_optimizer = False
     seen: set[int] = set()
-    stack: list[tuple[str, object]] = [("", root)]
+    stack: list[tuple[str, object, bool]] = [("", root, False)]
     while stack:
-        route, value = stack.pop()
+        route, value, in_optimizer = stack.pop()
         if not isinstance(value, dict | list | tuple | set | frozenset | Instance) or id(value) in seen:
             continue
         seen.add(id(value))
@@ -65,30 +68,47 @@ def find_models(root: object, is_tensor: IsTensor) -> Found:
             has_optimizer = True
             continue
         if is_tensor(value):
+            has_optimizer |= in_optimizer
             continue
-        if isinstance(value, dict) and _is_state_dict(value, is_tensor, is_root=value is root):
+        is_root = value is root
+        if isinstance(value, dict) and _is_state_dict(value, is_tensor, is_root=is_root, is_doubtful=in_optimizer):
             state_dicts.append((route, value))
-        inner, skipped_optimizer = _inner(route, value)
-        has_optimizer |= skipped_optimizer
-        stack.extend(reversed(inner))
+            in_optimizer = False
+        stack.extend(reversed(_inner(route, value, in_optimizer)))
     outermost, registered = _outermost(modules)
+    unique = _Routes()
     return Found(
-        modules=tuple(outermost),
+        modules=tuple((unique(route), module) for route, module in outermost),
         registered=registered,
-        state_dicts=tuple(state_dicts),
+        state_dicts=tuple((unique(route), mapping) for route, mapping in state_dicts),
         has_optimizer_state=has_optimizer,
         other=_names(root),
     )
+
+
+class _Routes:
+    """Gives each model a route of its own: keys with dots or of odd types may lead to the same one."""
+
+    def __init__(self) -> None:
+        self._given: dict[str, int] = {}
+
+    def __call__(self, route: str) -> str:
+        """Return the route, with a number where it was given before."""
+        self._given[route] = self._given.get(route, 0) + 1
+        return route if self._given[route] == 1 else f"{route}#{self._given[route]}"
 
 
 def module_state(value: object) -> dict[object, object] | None:
     """Return the ``__dict__`` of a pickled ``nn.Module`` of whatever class; None for anything else."""
     if not isinstance(value, Instance):
         return None
-    for state in _states(value):
-        if isinstance(state.get("_modules"), dict) and isinstance(state.get("_parameters"), dict):
-            return state
-    return None
+    if isinstance(value.state, dict) and _is_module_dict(value.state):  # nearly every module
+        return value.state
+    return next(filter(_is_module_dict, _states(value)), None)
+
+
+def _is_module_dict(state: dict[object, object]) -> bool:
+    return isinstance(state.get("_modules"), dict) and isinstance(state.get("_parameters"), dict)
 
 
 def children(module: object) -> Iterator[tuple[str, object]]:
@@ -135,15 +155,17 @@ def _states(value: Instance) -> Iterator[dict[object, object]]:
         yield {"training": training, "_parameters": {}, "_buffers": {}, "_modules": {"_orig_mod": wrapped}}
 
 
-def _inner(route: str, value: object) -> tuple[list[tuple[str, object]], bool]:
-    inner: list[tuple[str, object]] = []
-    has_optimizer = False
+def _inner(route: str, value: object, in_optimizer: bool) -> list[tuple[str, object, bool]]:
+    """Return (route, item, does it lie below a key that is called like an optimizer) for each item that may hold more.
+
+    Such a key proves nothing by itself: it may name an optimised model, or the settings of the training.
+    """
+    inner: list[tuple[str, object, bool]] = []
     for key, item in inner_values(value):
-        if isinstance(key, str) and _OPTIMIZER_KEY.search(key):
-            has_optimizer |= bool(item)
-        elif isinstance(item, dict | list | tuple | set | frozenset | Instance):
-            inner.append((join(route, key), item))
-    return inner, has_optimizer
+        if isinstance(item, dict | list | tuple | set | frozenset | Instance):
+            is_so_called = isinstance(key, str) and _OPTIMIZER_KEY.search(key) is not None
+            inner.append((join(route, key), item, in_optimizer or is_so_called))
+    return inner
 
 
 def _is_optimizer(value: object) -> bool:
@@ -152,20 +174,23 @@ def _is_optimizer(value: object) -> bool:
     return isinstance(value, dict) and ({"state", "param_groups"} <= value.keys() or "exp_avg_sq" in value)
 
 
-def _is_state_dict(value: dict[object, object], is_tensor: IsTensor, *, is_root: bool) -> bool:
+def _is_state_dict(value: dict[object, object], is_tensor: IsTensor, *, is_root: bool, is_doubtful: bool) -> bool:
     """True for a mapping whose tensors bear the names of parameters, or for a whole file of nothing but tensors.
 
     A checkpoint dict and the dicts in it may hold single tensors too (a loss, a mean of the data, the score of a
-    callback); these make no state dict.
+    callback); these make no state dict. Below the key of an optimizer (`is_doubtful`) moments may bear the names of
+    parameters: there only metadata or running statistics make one.
     """
     if not all(isinstance(key, str) for key in value):
         return False
     if isinstance(value, InertDict) and isinstance(value.state, dict) and "_metadata" in value.state:
         return True
-    tensors = [key for key, item in value.items() if is_tensor(item)]
+    tensors = [str(key) for key, item in value.items() if is_tensor(item)]
     if not tensors:
         return False
-    return any(_WEIGHT_LEAF.search(str(key)) for key in tensors) or (is_root and len(tensors) == len(value))
+    if is_doubtful:
+        return any(_STATISTIC_LEAF.search(key) for key in tensors)
+    return any(_WEIGHT_LEAF.search(key) for key in tensors) or (is_root and len(tensors) == len(value))
 
 
 def _outermost(modules: list[tuple[str, Instance]]) -> tuple[list[tuple[str, Instance]], frozenset[int]]:

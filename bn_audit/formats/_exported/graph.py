@@ -58,6 +58,7 @@ class Program:
     Attributes:
         names: Name of the parameter, buffer or constant behind each graph input.
         inputs: Values given at each call.
+        mutated: Names of the buffers that the signature says are written.
         outer: For each input of a nested graph the value passed in, and whether it is that very value.
         results: For each output of a transparent higher-order operator the values its graphs return.
         metadata: Tensor metadata by value.
@@ -67,6 +68,7 @@ class Program:
     calls: list[Call] = field(default_factory=list)
     names: dict[str, str] = field(default_factory=dict)
     inputs: set[str] = field(default_factory=set)
+    mutated: set[str] = field(default_factory=set)
     outer: dict[str, tuple[str, bool]] = field(default_factory=dict)
     results: dict[str, tuple[str, ...]] = field(default_factory=dict)
     metadata: dict[str, object] = field(default_factory=dict)
@@ -139,7 +141,7 @@ def _calls(program: Program, graph: Json, scope: str) -> Iterator[tuple[Call, li
         metadata = node.get("metadata")
         stack = metadata.get("nn_module_stack") if isinstance(metadata, dict) else None
         name = node.get("name")
-        op, shown = _operator(target)
+        op, shown = operator_of(target)
         call = Call(
             op=op,
             target=shown,
@@ -152,7 +154,8 @@ def _calls(program: Program, graph: Json, scope: str) -> Iterator[tuple[Call, li
         yield call, graphs
 
 
-def _operator(target: str) -> tuple[str, str]:
+def operator_of(target: str) -> tuple[str, str]:
+    """Return an operator as `Call.op` and as `Call.target` have it."""
     match = _OPERATOR.match(target)
     if match is None:
         return target, target
@@ -213,6 +216,8 @@ def _read_signature(program: Program, signature: Json) -> None:
                 program.names[value] = reader.text(name, key)
         user_inputs = reader.sequence(signature.get("user_inputs"), "user_inputs")
         program.inputs.update(reader.text(name, "user_inputs") for name in user_inputs)
+        mutated = reader.mapping(signature.get("buffers_to_mutate") or {}, "buffers_to_mutate")
+        program.mutated.update(reader.text(name, "buffers_to_mutate") for name in mutated.values())
         return
     for item in reader.sequence(signature.get("input_specs"), "input_specs"):
         kind, content = reader.choice(item, "an input_spec")
@@ -222,6 +227,11 @@ def _read_signature(program: Program, signature: Json) -> None:
         elif kind in _SPEC_NAMES:
             name = reader.text(spec.get(_SPEC_NAMES[kind]), _SPEC_NAMES[kind])
             program.names[reader.named(spec.get("arg"), "an input_spec")] = name
+    for item in reader.sequence(signature.get("output_specs") or [], "output_specs"):
+        kind, content = reader.choice(item, "an output_spec")
+        if kind == "buffer_mutation":
+            spec = reader.mapping(content, "an output_spec")
+            program.mutated.add(reader.text(spec.get("buffer_name"), "buffer_name"))
 
 
 _SPEC_NAMES = {

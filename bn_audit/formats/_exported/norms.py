@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from bn_audit.formats._exported.arithmetic import arithmetic_norms
 from bn_audit.formats._exported.document import finite_number
 from bn_audit.formats._exported.flow import SYMBOLIC, Flow, constant, tensor_argument
 from bn_audit.formats._exported.graph import Call, Program
@@ -63,7 +64,11 @@ def read_norms(program: Program, tensors: Tensors, model: str) -> tuple[NormLaye
             layer = replace(layer, path=_unique_name(site))
         key = (layer.path, layer.mode, layer.kind, *site.names.values())
         layers[key] = _merged(layers[key], layer) if key in layers else layer
-    return tuple(layers.values())
+    consumed: set[str] = set()
+    for name in {name for site in sites for name in site.names.values() if name is not None}:
+        place = tensors[name].place if name in tensors else None
+        consumed.update([name] if place is None else places[place])
+    return (*layers.values(), *arithmetic_norms(program, flow, tensors, consumed, model))
 
 
 def _unique_name(site: _Site) -> str:

@@ -8,8 +8,9 @@ from bn_audit.containers.archive import Archive
 from bn_audit.containers.source import Source
 from bn_audit.containers.target import FileTarget
 from bn_audit.errors import MalformedFileError, NoModelError
-from bn_audit.formats._exported.document import encodable, read_json
+from bn_audit.formats._exported.document import Json, Reader, encodable, read_json
 from bn_audit.formats._exported.graph import Program, read_program
+from bn_audit.formats._exported.graphs import Document, Graphs
 from bn_audit.formats._exported.layout import FLAT_PROGRAM, model_names
 from bn_audit.formats._exported.norms import read_norms
 from bn_audit.formats._exported.randomness import random_calls
@@ -37,6 +38,7 @@ def read_programs(target: FileTarget, archive: Archive, *, format_name: str) -> 
         models=tuple(part.model for part in parts),
         norms=tuple(norm for part in parts for norm in part.norms),
         random_calls=tuple(call for part in parts for call in part.random_calls),
+        graphs=Graphs({part.model.route: part.document for part in parts}),
         unread=_unread(archive, parts),
     )
 
@@ -49,10 +51,11 @@ class _Part:
     norms: tuple[NormLayer, ...]
     random_calls: tuple[RandomCall, ...]
     opaque: tuple[str, ...]
+    document: Document
 
 
 def _read_packaged(source: Source, archive: Archive, name: str, route: str) -> _Part:
-    program = _program(archive, f"{archive.root}models/{name}.json")
+    program = _read_program(archive, f"{archive.root}models/{name}.json")
     weights = _stored(source, archive, f"{archive.root}data/weights/", f"{name}_weights_config.json", f"{name}.pt")
     constants = _stored(
         source, archive, f"{archive.root}data/constants/", f"{name}_constants_config.json", f"{name}.pt"
@@ -61,16 +64,18 @@ def _read_packaged(source: Source, archive: Archive, name: str, route: str) -> _
 
 
 def _read_flat(source: Source, archive: Archive) -> _Part:
+    program = _read_program(archive, FLAT_PROGRAM)
     stored: list[dict[str, ProgramTensor]] = []
     for stem in ("serialized_state_dict", "serialized_constants"):
         # The suffix .json of torch 2.1 is a misnomer: the content is a file of torch.save in either case.
         members = [member for member in (f"{stem}.pt", f"{stem}.json") if member in archive]
         stored.append(read_state_dict(source, archive, members[0]) if members else {})
-    return _part(_program(archive, FLAT_PROGRAM), "", *stored)
+    return _part(program, "", *stored)
 
 
-def _program(archive: Archive, member: str) -> Program:
-    return read_program(*read_json(archive, member))
+def _read_program(archive: Archive, member: str) -> tuple[Reader, Json, Program]:
+    reader, document = read_json(archive, member)
+    return reader, document, read_program(reader, document)
 
 
 def _stored(source: Source, archive: Archive, directory: str, config: str, legacy: str) -> dict[str, ProgramTensor]:
@@ -82,9 +87,14 @@ def _stored(source: Source, archive: Archive, directory: str, config: str, legac
 
 
 def _part(
-    program: Program, route: str, weights: dict[str, ProgramTensor], constants: dict[str, ProgramTensor]
+    parsed: tuple[Reader, Json, Program],
+    route: str,
+    weights: dict[str, ProgramTensor],
+    constants: dict[str, ProgramTensor],
 ) -> _Part:
-    norms = read_norms(program, constants | weights, route)
+    reader, document, program = parsed
+    stored = constants | weights
+    norms = read_norms(program, stored, route)
     gradients = [tensor.requires_grad for tensor in weights.values() if tensor.is_parameter]
     model = Model(
         route=route,
@@ -100,6 +110,7 @@ def _part(
         norms=norms,
         random_calls=tuple(random_calls(program, route)),
         opaque=tuple(call.node for call in program.calls if call.op in _OPAQUE_CALLS),
+        document=(reader, document, {name: tensor.ref for name, tensor in stored.items()}),
     )
 
 

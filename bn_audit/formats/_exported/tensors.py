@@ -17,7 +17,7 @@ from bn_audit.containers.byte_range import range_of_source
 from bn_audit.containers.inert import Instance
 from bn_audit.containers.source import Source
 from bn_audit.containers.strided import check_extent, contiguous_bytes, ranged_reader
-from bn_audit.containers.torch_file import read_torch_archive
+from bn_audit.containers.torch_file.reading import read_torch_archive
 from bn_audit.errors import LimitExceededError, MalformedFileError, TensorUnavailableError
 from bn_audit.formats._exported.document import Json, Reader, encodable, is_integer, read_json, size_of
 from bn_audit.subject.tensor import ITEM_SIZES, TensorRef
@@ -54,6 +54,11 @@ _DTYPES = {
     35: "uint64",
 }
 """The schema's numbers, which are not those of c10."""
+
+
+def dtype_name(number: object) -> str | None:
+    """Return PyTorch's name of an element type; None for a number that stands for none."""
+    return _DTYPES.get(number) if is_integer(number) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,8 +120,7 @@ def _payload(
     shape = _sizes(reader, meta.get("sizes"), f"sizes of {name}")
     strides = _sizes(reader, meta.get("strides"), f"strides of {name}")
     offset = size_of(meta.get("storage_offset"))
-    number = meta.get("dtype")
-    dtype = _DTYPES.get(number, "unknown") if is_integer(number) else "unknown"
+    dtype = dtype_name(meta.get("dtype")) or "unknown"
     stored = archive.members.get(member)
     why = _unavailable_reason(dtype, meta.get("layout"), use_pickle)
     if stored is None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bn_audit.errors import FactoryError
+from bn_audit.errors import FactoryError, UnsupportedFormatError
 
 if TYPE_CHECKING:
     import torch
@@ -87,9 +87,15 @@ def require_module(value: object, name: str) -> torch.nn.Module:
 
     Raises:
         FactoryError: it is no ``torch.nn.Module``.
+        UnsupportedFormatError: it is a TorchScript module.
     """
     import torch
 
+    if isinstance(value, torch.jit.ScriptModule):
+        raise UnsupportedFormatError(
+            f"{name}: this is a TorchScript module, whose code decides its mode: write it with torch.jit.save and "
+            "check that file"
+        )
     if isinstance(value, torch.nn.Module):
         return value
     raise FactoryError(
@@ -105,7 +111,7 @@ def _users_code(spec: str) -> Iterator[None]:
     try:
         with contextlib.redirect_stdout(sys.stderr):
             yield
-    except FactoryError:
+    except (FactoryError, UnsupportedFormatError):
         raise
     except (Exception, SystemExit) as error:  # the user's code may raise anything; it becomes one clear message
         raise FactoryError(

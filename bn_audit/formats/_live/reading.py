@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from bn_audit.containers.target import FactoryTarget, ModuleTarget
 from bn_audit.errors import FactoryError, TensorUnavailableError
-from bn_audit.formats._live.building import Built, build, build_without_memory, is_module, require_module
-from bn_audit.formats._live.weights import fit_weights
+from bn_audit.formats._live.building import Built, build, build_without_memory, require_module
+from bn_audit.formats._live.weights import Expected, fit_weights
 from bn_audit.recognition.description import HeldTensor, ModuleDescription
 from bn_audit.recognition.modules import STATISTIC_NAMES
 from bn_audit.recognition.tree import ModuleAccess, descendants, join, read_tree
@@ -28,14 +28,16 @@ def read_live(target: FactoryTarget | ModuleTarget, *, format_name: str) -> Subj
     built = _build(target)
     module = built.module
     access = ModuleAccess(
-        is_module=is_module,
+        is_module=_is_module,
         children=_children,
         attributes=_attributes,
         describe=_describe,
+        is_container=lambda _value: True,  # nothing else is opened
         inner_values=_inner_values,
     )
     registered = frozenset(map(id, descendants(module, _children)))
-    model, norms = read_tree(module, route="", access=access, registered=registered)
+    tree = read_tree(module, route="", access=access, registered=registered)
+    model, norms = tree.model, tree.norms
     facts = Facts.MODES | Facts.REGISTRY | Facts.SETTINGS | Facts.GRADIENTS
     loading = None
     if target.weights is not None:
@@ -50,6 +52,7 @@ def read_live(target: FactoryTarget | ModuleTarget, *, format_name: str) -> Subj
         norms=norms,
         loading=loading,
         remarks=(f"{target.name} {built.remark}",) if built.remark else (),
+        unread=tuple(_scripted(module)),
     )
     return _without_values(subject, built.no_values) if built.no_values else subject
 
@@ -58,6 +61,18 @@ def _build(target: FactoryTarget | ModuleTarget) -> Built:
     if isinstance(target, ModuleTarget):
         return Built(module=require_module(target.module, target.name))
     return build_without_memory(target.spec) if target.without_memory else build(target.spec)
+
+
+def _scripted(module: torch.nn.Module) -> Iterator[str]:
+    """Yield a reason for each TorchScript module inside: its code decides its mode, so no layer of it is judged."""
+    import torch
+
+    seen: set[str] = set()
+    for path, child in module.named_modules():
+        if isinstance(child, torch.jit.ScriptModule):
+            seen.add(path)
+            if path.rpartition(".")[0] not in seen:
+                yield f"{path}: a TorchScript module inside: write it with torch.jit.save and check that file"
 
 
 def _without_values(subject: Subject, reason: str) -> Subject:
@@ -77,16 +92,24 @@ def _without_values(subject: Subject, reason: str) -> Subject:
     return replace(subject, models=models, norms=tuple(norms))
 
 
+def _is_module(value: object) -> bool:
+    import torch
+
+    return isinstance(value, torch.nn.Module) and not isinstance(value, torch.jit.ScriptModule)
+
+
 def _children(module: object) -> Iterator[tuple[str, object]]:
     import torch
 
     if isinstance(module, torch.nn.Module):  # named_children() would leave out a child's second name
-        yield from ((name, child) for name, child in module._modules.items() if child is not None)
+        yield from ((name, child) for name, child in module._modules.items() if _is_module(child))
 
 
 def _attributes(module: object) -> Mapping[object, object]:
     attributes: dict[object, object] = {}
     attributes.update(vars(module))
+    if type(module).__module__ == "torch.export.unflatten":
+        attributes.pop("graph_module", None)  # the same tensors once more
     return attributes
 
 
@@ -161,11 +184,16 @@ def _bytes_of(tensor: torch.Tensor, name: str) -> bytes:
         return bytes(plain.view(torch.uint8).numpy().tobytes())
 
 
-def _state_dict(module: torch.nn.Module) -> dict[str, tuple[int, ...]]:
+def _state_dict(module: torch.nn.Module) -> dict[str, Expected]:
     import torch
 
+    first_keys: dict[int, str] = {}
     return {
-        name: tuple(value.shape)
+        name: Expected(
+            shape=tuple(value.shape),
+            dtype=str(value.dtype).removeprefix("torch."),
+            first_key=first_keys.setdefault(id(value), name),
+        )
         for name, value in module.state_dict(keep_vars=True).items()
         if isinstance(value, torch.Tensor) and not torch.nn.parameter.is_lazy(value)
     }

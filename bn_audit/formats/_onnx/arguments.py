@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bn_audit.formats._onnx.assembly import Call
+from bn_audit.formats._onnx.calls import Call
 from bn_audit.formats._onnx.evaluation import integers
 from bn_audit.formats._onnx.scopes import Scope
 

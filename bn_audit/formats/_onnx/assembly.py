@@ -6,64 +6,35 @@ a function is a template, whose attributes are filled in at each call.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence, Sized
 
-from bn_audit.containers.onnx_records import (
+from bn_audit.containers.onnx_file.records import (
     AttributeRecord,
     FunctionRecord,
     GraphRecord,
     ModelRecord,
     NodeRecord,
+    RawValue,
     TensorRecord,
     ValueRecord,
 )
-from bn_audit.containers.onnx_tensors import dtype_name, tensor_ref
+from bn_audit.containers.onnx_file.tensors import dtype_name, tensor_ref
 from bn_audit.containers.source import Source
 from bn_audit.errors import LimitExceededError, MalformedFileError
+from bn_audit.formats._onnx.calls import Body, Call
 from bn_audit.formats._onnx.names import Place, place_of
 from bn_audit.formats._onnx.ordering import Step, check_values, free_values, order
+from bn_audit.formats._onnx.value_names import Prefixes, ValueNames
 from bn_audit.subject.graph import AttributeValue, Graph, GraphValue, Node
 
-MAX_NODES = 1_000_000
-"""Cap on the nodes after functions are written out; the largest graph seen has some 100 000."""
+MAX_PARTS = 3_000_000
+"""Cap on nodes, their inputs, outputs and attributes after functions are written out, some ten seconds."""
 
-MAX_CALLS = 64
-"""Cap on functions that call functions; the exporters nest some ten."""
+MAX_NESTING = 64
+"""Cap on functions and bodies within one another; the exporters nest some ten."""
 
 FunctionKey = tuple[str, str, str]
 """Domain, name and overload."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Call:
-    """One node, with what the audit needs beside the node itself.
-
-    Attributes:
-        version: Of the node's operator set; None where the file states none for its domain.
-        bodies: What the node runs, by attribute: the branches of an If, the body of a Loop.
-    """
-
-    node: Node
-    version: int | None
-    place: Place
-    bodies: tuple[tuple[str, Body], ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Body:
-    """A graph with the calls that its nodes were made from.
-
-    Attributes:
-        types: Element type and shape of values, where the file states them.
-        records: The tensors that are its constants, as the file describes them.
-    """
-
-    graph: Graph
-    calls: tuple[Call, ...]
-    types: Mapping[str, GraphValue]
-    records: Mapping[str, TensorRecord]
-    free: Mapping[str, str]
 
 
 def assemble(source: Source, model: ModelRecord, graph: GraphRecord) -> Body:
@@ -73,7 +44,7 @@ def assemble(source: Source, model: ModelRecord, graph: GraphRecord) -> Body:
         MalformedFileError: a value is made twice, by nothing, or out of itself.
         LimitExceededError: functions write out to more than what is followed here.
     """
-    body = _Assembly(source, model).body(graph, _Names({}, ""), {}, model.versions, 0)
+    body = _Assembly(source, model).body(graph, ValueNames(Prefixes(source.name)), {}, model.versions, 0)
     given = [*(value.name for value in body.graph.inputs), *body.graph.constants]
     steps = [_step(call) for call in body.calls]
     check_values(source.name, steps, given, [value.name for value in body.graph.outputs])
@@ -89,23 +60,7 @@ def _step(call: Call) -> Step:
     )
 
 
-class _Names:
-    """New names of the values inside a function call; unchanged names outside of one."""
-
-    def __init__(self, known: dict[str, str], prefix: str) -> None:
-        self.prefix = prefix
-        self._known = known
-
-    def __getitem__(self, name: str) -> str:
-        if not name or not self.prefix:
-            return name
-        return self._known.get(name, self.prefix + name)
-
-    def all(self, names: Sequence[str]) -> tuple[str, ...]:
-        return tuple(names) if not self.prefix else tuple(self[name] for name in names)
-
-
-_Bindings = Mapping[str, tuple[AttributeValue, tuple[tuple[str, "Body"], ...]]]
+_Bindings = Mapping[str, tuple[AttributeValue, tuple[tuple[str, Body], ...]]]
 """Attributes of the function that is written out."""
 
 
@@ -119,11 +74,29 @@ class _Assembly:
         }
         self._ir_version = model.ir_version
         self._count = 0
+        self._parts = 0
+        self._places: dict[int, Place] = {}
+        self._lists: dict[int, tuple[AttributeValue, ...]] = {}
+
+    def _spend(self, *parts: Sized) -> None:
+        """Count what is about to be made; a function is made anew at each call."""
+        self._parts += 1 + sum(map(len, parts))
+        if self._parts > MAX_PARTS:
+            raise LimitExceededError(f"{self._source.name}: more than {MAX_PARTS} parts of nodes are not read")
+
+    def _check_nesting(self, depth: int, what: str) -> None:
+        if depth > MAX_NESTING:
+            raise MalformedFileError(
+                f"{self._source.name}: {what} is nested deeper than {MAX_NESTING}, or a function calls itself: "
+                "export the model again"
+            )
 
     def body(
-        self, record: GraphRecord, names: _Names, bindings: _Bindings, versions: Mapping[str, int], depth: int
+        self, record: GraphRecord, names: ValueNames, bindings: _Bindings, versions: Mapping[str, int], depth: int
     ) -> Body:
         """Return one graph or body, with the names of its values as they are called outside."""
+        self._check_nesting(depth, f"graph {record.name!r}")
+        self._spend(record.initializers, record.inputs, record.outputs, record.value_info)
         constants = {}
         records = {}
         for tensor in record.initializers:
@@ -161,7 +134,7 @@ class _Assembly:
     def _calls(
         self,
         nodes: Sequence[NodeRecord],
-        names: _Names,
+        names: ValueNames,
         bindings: _Bindings,
         versions: Mapping[str, int],
         depth: int,
@@ -169,8 +142,7 @@ class _Assembly:
         calls: list[Call] = []
         for record in nodes:
             self._count += 1
-            if self._count > MAX_NODES:
-                raise LimitExceededError(f"{self._source.name}: more than {MAX_NODES} nodes are not read")
+            self._spend(record.inputs, record.outputs, record.attributes)
             function = self._functions.get((record.domain, record.op, record.overload))
             attributes, bodies = self._attributes(record.attributes, names, bindings, versions, depth)
             if function is not None:
@@ -180,7 +152,7 @@ class _Assembly:
                 }
                 calls.extend(self._written_out(record, function, names, given, versions, depth))
                 continue
-            place = place_of(record.name, record.metadata)
+            place = self._place(record)
             node = Node(
                 name=names[record.name] or f"{record.op}#{self._count - 1}",
                 op=record.op,
@@ -197,18 +169,15 @@ class _Assembly:
         self,
         record: NodeRecord,
         function: FunctionRecord,
-        names: _Names,
+        names: ValueNames,
         given: _Bindings,
         versions: Mapping[str, int],
         depth: int,
     ) -> list[Call]:
         """Return the nodes of a function for one call of it."""
-        if depth >= MAX_CALLS:
-            raise MalformedFileError(
-                f"{self._source.name}: function {function.name!r} calls itself, or functions are nested deeper than "
-                f"{MAX_CALLS}: export the model again"
-            )
-        prefix = f"{names[record.name] or record.op + '#' + str(self._count - 1)}::"
+        self._check_nesting(depth, f"function {function.name!r}")
+        self._spend(function.inputs, function.outputs, function.versions, versions)
+        prefix = names.prefixes.new(names[record.name] or record.op, self._count)
         known = dict.fromkeys(function.inputs, "")
         known.update(zip(function.inputs, names.all(record.inputs), strict=False))
         copies: list[tuple[str, str]] = []
@@ -222,7 +191,7 @@ class _Assembly:
         bound = {
             name: (value, tuple(pair for pair in bodies if pair[0] == name)) for name, value in defaults.items()
         } | dict(given)
-        calls = self._calls(function.nodes, _Names(known, prefix), bound, inner, depth + 1)
+        calls = self._calls(function.nodes, ValueNames(names.prefixes, known, prefix), bound, inner, depth + 1)
         for value, copy in copies:
             if copy:
                 node = Node(name=prefix + "Identity", op="Identity", inputs=(value,), outputs=(copy,))
@@ -232,7 +201,7 @@ class _Assembly:
     def _attributes(
         self,
         records: Sequence[AttributeRecord],
-        names: _Names,
+        names: ValueNames,
         bindings: _Bindings,
         versions: Mapping[str, int],
         depth: int,
@@ -246,18 +215,35 @@ class _Assembly:
                     attributes[record.name] = value
                     bodies.extend((record.name, body) for _, body in bound)
                 continue
-            items: list[AttributeValue] = []
-            for item in record.value if isinstance(record.value, tuple) else (record.value,):
-                if isinstance(item, GraphRecord):
-                    body = self.body(item, names, bindings, versions, depth)
-                    bodies.append((record.name, body))
-                    items.append(body.graph)
-                elif isinstance(item, TensorRecord):
-                    items.append(tensor_ref(self._source, item, item.name or record.name))
-                else:
-                    items.append(_text(item) if isinstance(item, bytes) else item)
-            attributes[record.name] = tuple(items) if isinstance(record.value, tuple) else items[0]
+            values = record.value if isinstance(record.value, tuple) else (record.value,)
+            graphs = [item for item in values if isinstance(item, GraphRecord)]
+            if graphs:
+                made = [self.body(graph, names, bindings, versions, depth + 1) for graph in graphs]
+                bodies.extend((record.name, body) for body in made)
+                items: tuple[AttributeValue, ...] = tuple(body.graph for body in made)
+            else:
+                items = self._plain(record, values)
+            attributes[record.name] = items if isinstance(record.value, tuple) else items[0]
         return attributes, tuple(bodies)
+
+    def _plain(self, record: AttributeRecord, values: Sequence[RawValue]) -> tuple[AttributeValue, ...]:
+        """Return the values of an attribute without graphs; the same object at each call of the function around it."""
+        found = self._lists.get(id(record))
+        if found is None:
+            found = tuple(self._value(record, item) for item in values if not isinstance(item, GraphRecord))
+            self._lists[id(record)] = found
+        return found
+
+    def _value(self, record: AttributeRecord, item: int | float | bytes | TensorRecord | None) -> AttributeValue:
+        if isinstance(item, TensorRecord):
+            return tensor_ref(self._source, item, item.name or record.name)
+        return _text(item) if isinstance(item, bytes) else item
+
+    def _place(self, record: NodeRecord) -> Place:
+        found = self._places.get(id(record))
+        if found is None:
+            found = self._places[id(record)] = place_of(record.name, record.metadata)
+        return found
 
     def _version(self, record: NodeRecord, versions: Mapping[str, int]) -> int | None:
         version = versions.get(record.domain)
@@ -271,7 +257,7 @@ class _Assembly:
         return version
 
 
-def _value(record: ValueRecord, names: _Names) -> GraphValue:
+def _value(record: ValueRecord, names: ValueNames) -> GraphValue:
     return GraphValue(name=names[record.name], dtype=dtype_name(record.data_type), shape=record.shape)
 
 

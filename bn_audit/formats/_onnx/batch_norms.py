@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from enum import Enum
 
-from bn_audit.containers.onnx_tensors import check_external
+from bn_audit.containers.onnx_file.tensors import check_external
 from bn_audit.errors import MalformedFileError
-from bn_audit.formats._onnx.assembly import Call
+from bn_audit.formats._onnx.calls import Call
 from bn_audit.formats._onnx.evaluation import constant
 from bn_audit.formats._onnx.modes import Statement, stated_mode
 from bn_audit.formats._onnx.reading import Reading
@@ -90,7 +90,7 @@ def read_batch_norm(reading: Reading, scope: Scope, call: Call) -> NormLayer:
         mode=mode,
         mode_origin=origin,
         uses_batch_statistics=uses,
-        num_features=_channels(reading, scope, call, tensors, input_origin),
+        num_features=channels_of(reading, scope, call, tensors, input_origin),
         eps=number(call, "epsilon", DEFAULT_EPS),
         momentum=momentum_of(call, mode),
         affine=True if "weight" in tensors or "bias" in tensors else None,
@@ -129,7 +129,7 @@ def _tensors(
                     check_external(reading.source, record)
             found[role] = TensorRef(name=called, dtype=tensor.dtype, shape=tensor.shape, load=tensor.load)
         elif role in ROLES[2:] and scope.is_sized(value) and not silent:
-            reading.notes.append(f"{role} of {call.node.name}: constants determine it in a way that is not followed")
+            reading.unfollowed.append(call.node.name)
     return found
 
 
@@ -150,12 +150,19 @@ def _statistic(scope: Scope, value: str) -> _Statistics:
     return _Statistics.GIVEN if given else _Statistics.COMPUTED
 
 
-def _channels(
-    reading: Reading, scope: Scope, call: Call, tensors: dict[str, TensorRef], origin: InputOrigin | None
+def channels_of(
+    reading: Reading,
+    scope: Scope,
+    call: Call,
+    tensors: dict[str, TensorRef],
+    origin: InputOrigin | None = None,
 ) -> int | None:
+    """Return the number of channels of a norm node by its tensors, else by the shape of its input."""
     for tensor in tensors.values():
         if len(tensor.shape) == 1:
             return tensor.shape[0]
+    if not call.node.inputs:
+        return None
     value = call.node.inputs[0]
     if origin is InputOrigin.INSTANCES:
         return reading.flow.sample_channels(scope, value)

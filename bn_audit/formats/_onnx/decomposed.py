@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from bn_audit.errors import ArtifactError
 from bn_audit.flow.placement import Along, Special
 from bn_audit.formats._onnx.arguments import attribute_integers
-from bn_audit.formats._onnx.assembly import Call
+from bn_audit.formats._onnx.calls import Call
 from bn_audit.formats._onnx.evaluation import constant
 from bn_audit.formats._onnx.reading import Reading
 from bn_audit.formats._onnx.scopes import Scope

@@ -6,6 +6,8 @@ a little arithmetic. A chain with any other operator is a constant of unknown va
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from bn_audit.errors import ArtifactError
 from bn_audit.formats._onnx.folding import FOLDS
 from bn_audit.formats._onnx.scopes import Scope
@@ -13,6 +15,9 @@ from bn_audit.subject.tensor import TensorRef
 
 MAX_CHAIN = 64
 """Cap on the calls between a value and the constants behind it."""
+
+MAX_COMPUTED = 1 << 22
+"""Cap on the elements that are computed in one file, some seconds; the light models of ONNX compute 300 000."""
 
 MAX_INTEGERS = 64
 """Longest list of axes or sizes that is looked at."""
@@ -44,7 +49,17 @@ def _folded(owner: Scope, value: str, depth: int) -> TensorRef | None:
     except (ArtifactError, ValueError, ArithmeticError, IndexError, TypeError):
         # A node of the wrong arity or with impossible arguments determines no value.
         return None
-    return None if found is None else TensorRef(name=value, dtype=found.dtype, shape=found.shape, load=found.load)
+    if found is None or not _affordable(owner, inputs, found):
+        return None
+    return TensorRef(name=value, dtype=found.dtype, shape=found.shape, load=found.load)
+
+
+def _affordable(owner: Scope, inputs: Sequence[TensorRef | None], found: TensorRef) -> bool:
+    """Return whether a value may be computed: without a limit, a short file could ask for any number of elements."""
+    if any(tensor is not None and tensor.load is found.load for tensor in inputs):
+        return True
+    owner.computed[0] += found.numel
+    return owner.computed[0] <= MAX_COMPUTED
 
 
 def integers(scope: Scope, value: str) -> tuple[int, ...] | None:

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from bn_audit.containers.onnx_tensors import dtype_name
+from bn_audit.containers.onnx_file.tensors import dtype_name
 from bn_audit.formats._onnx.arithmetic import (
     BINARY,
     UNARY,
@@ -20,17 +20,25 @@ from bn_audit.formats._onnx.arithmetic import (
     encode,
     truncated_quotient,
 )
-from bn_audit.formats._onnx.assembly import Call
+from bn_audit.formats._onnx.calls import Call
 from bn_audit.subject.tensor import ITEM_SIZES, TensorRef
 
 MAX_ELEMENTS = 1 << 18
 """Largest value that is computed: the tensors of a norm layer have some thousand elements."""
 
+MAX_RANK = 64
+"""More dimensions than any framework knows."""
+
 Inputs = Sequence[TensorRef | None]
 
 
 def _new(dtype: str, shape: tuple[int, ...], compute: Callable[[], Sequence[float]]) -> TensorRef | None:
-    if dtype not in ITEM_SIZES or math.prod(shape) > MAX_ELEMENTS or any(size < 0 for size in shape):
+    if (
+        dtype not in ITEM_SIZES
+        or len(shape) > MAX_RANK
+        or math.prod(shape) > MAX_ELEMENTS
+        or any(size < 0 for size in shape)
+    ):
         return None
     computed: list[bytes] = []
 
@@ -45,7 +53,7 @@ def _new(dtype: str, shape: tuple[int, ...], compute: Callable[[], Sequence[floa
 
 def _moved(tensor: TensorRef, shape: tuple[int, ...] | None) -> TensorRef | None:
     """Return the same elements in the same order in another shape."""
-    if shape is None or math.prod(shape) != tensor.numel:
+    if shape is None or len(shape) > MAX_RANK or math.prod(shape) != tensor.numel:
         return None
     return TensorRef(name="", dtype=tensor.dtype, shape=shape, load=tensor.load)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from bn_audit.containers.onnx_messages import read_model
-from bn_audit.containers.onnx_records import ModelRecord
+from bn_audit.containers.onnx_file.messages import read_model
+from bn_audit.containers.onnx_file.records import ModelRecord
 from bn_audit.containers.source import Source
 from bn_audit.errors import MalformedFileError, NoModelError
-from bn_audit.formats._onnx.assembly import Body, assemble
+from bn_audit.formats._onnx.assembly import assemble
 from bn_audit.formats._onnx.batch_norms import NEWEST_OPERATOR_SET
+from bn_audit.formats._onnx.calls import Body
 from bn_audit.formats._onnx.norms import read_norms
 from bn_audit.formats._onnx.random_calls import random_calls
 from bn_audit.formats._onnx.reading import Reading
@@ -39,7 +40,7 @@ def read_subject(source: Source, format_name: str) -> Subject:
         norms=norms,
         random_calls=tuple(random_calls(reading.scope)),
         graphs={"": body.graph},
-        unread=(*_unread(record), *reading.notes),
+        unread=_unread(record, reading),
     )
 
 
@@ -60,7 +61,7 @@ def _mode(norms: tuple[NormLayer, ...]) -> Mode:
     return modes.pop() if len(modes) == 1 else Mode.UNKNOWN
 
 
-def _unread(record: ModelRecord) -> tuple[str, ...]:
+def _unread(record: ModelRecord, reading: Reading) -> tuple[str, ...]:
     notes = []
     version = record.versions.get("", 0)
     if version > NEWEST_OPERATOR_SET:
@@ -69,4 +70,8 @@ def _unread(record: ModelRecord) -> tuple[str, ...]:
         )
     if record.trains:
         notes.append("graphs for training beside the graph for inference are not read")
+    nodes = list(dict.fromkeys(reading.unfollowed))
+    if nodes:
+        others = f" and {len(nodes) - 1} more" if len(nodes) > 1 else ""
+        notes.append(f"statistics of {nodes[0]}{others}: constants determine them in a way that is not followed")
     return tuple(notes)

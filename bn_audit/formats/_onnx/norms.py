@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from bn_audit.formats._onnx.assembly import Call
-from bn_audit.formats._onnx.batch_norms import ROLES, is_batch_norm, read_batch_norm
+from bn_audit.errors import LimitExceededError
+from bn_audit.formats._onnx.batch_norms import ROLES, channels_of, is_batch_norm, read_batch_norm
+from bn_audit.formats._onnx.calls import Call
 from bn_audit.formats._onnx.decomposed import decomposed_batch_norms, mean_variance_norm
 from bn_audit.formats._onnx.evaluation import constant
 from bn_audit.formats._onnx.reading import Reading
@@ -22,6 +23,9 @@ from bn_audit.formats._onnx.settings import (
 from bn_audit.subject.finding import Confidence
 from bn_audit.subject.norm import Mode, ModeOrigin, NormKind, NormLayer
 
+MAX_ELEMENTS = 1 << 25
+"""Cap on the elements of all norm layers: layers may share one large tensor, and each would load it."""
+
 _FOREIGN_BATCH_NORM = re.compile(
     r"(?:sync|fused|inplace)?_?batch_?norm(?:alization)?(?:v\d)?(?:\d?d)?|inplaceabn", re.I
 )
@@ -32,6 +36,7 @@ def read_norms(reading: Reading) -> tuple[NormLayer, ...]:
 
     Raises:
         MalformedFileError: a node or its tensors are impossible.
+        LimitExceededError: the tensors are larger than what is loaded here.
     """
     layers: list[NormLayer] = []
     for scope in reading.scope.walk():
@@ -40,6 +45,10 @@ def read_norms(reading: Reading) -> tuple[NormLayer, ...]:
             if layer is not None:
                 layers.append(layer)
         layers.extend(decomposed_batch_norms(reading, scope))
+    if sum(tensor.numel for layer in layers for tensor in layer.tensors.values()) > MAX_ELEMENTS:
+        raise LimitExceededError(
+            f"{reading.source.name}: the tensors of its norm layers have more than {MAX_ELEMENTS} elements"
+        )
     return _distinct(layers)
 
 
@@ -49,7 +58,7 @@ def _layer(reading: Reading, scope: Scope, call: Call) -> NormLayer | None:
         return read_batch_norm(reading, scope, call)
     if not node.domain:
         if node.op == "InstanceNormalization":
-            return _instance_norm(scope, call)
+            return _instance_norm(reading, scope, call)
         return mean_variance_norm(reading, scope, call) if node.op == "MeanVarianceNormalization" else None
     operator = node.attributes.get("operator") if node.op == "ATen" else node.op
     if isinstance(operator, str) and _FOREIGN_BATCH_NORM.fullmatch(operator):
@@ -57,10 +66,9 @@ def _layer(reading: Reading, scope: Scope, call: Call) -> NormLayer | None:
     return None
 
 
-def _instance_norm(scope: Scope, call: Call) -> NormLayer:
+def _instance_norm(reading: Reading, scope: Scope, call: Call) -> NormLayer:
     values = dict(zip(ROLES[:2], call.node.inputs[1:3], strict=False))
     tensors = {role: found for role, name in values.items() if (found := constant(scope, name)) is not None}
-    weight = tensors.get("weight")
     return NormLayer(
         model="",
         path=path_of(call, {role: parameter_name(scope, name) for role, name in values.items()}),
@@ -69,10 +77,10 @@ def _instance_norm(scope: Scope, call: Call) -> NormLayer:
         mode=Mode.UNKNOWN,
         mode_origin=ModeOrigin.NOT_RECORDED,
         uses_batch_statistics=False,
-        num_features=weight.shape[0] if weight is not None and len(weight.shape) == 1 else None,
+        num_features=channels_of(reading, scope, call, tensors),
         eps=number(call, "epsilon", DEFAULT_EPS),
-        affine=True,
-        weight=weight,
+        affine=True if tensors else None,
+        weight=tensors.get("weight"),
         bias=tensors.get("bias"),
         preceding=preceding_layer(scope, call.node.inputs[0]) if call.node.inputs else None,
         node=call.node.name,

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from bn_audit.flow.origin import Operation, input_origin
 from bn_audit.flow.placement import Folded, Placement, Special
 from bn_audit.formats._onnx.arguments import attribute_integers, stated_axes
-from bn_audit.formats._onnx.assembly import Call
+from bn_audit.formats._onnx.calls import Call
 from bn_audit.formats._onnx.scopes import Scope, may_draw
 from bn_audit.formats._onnx.shape_rules import reshape_target
 from bn_audit.formats._onnx.shapes import Shapes

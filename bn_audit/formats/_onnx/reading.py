@@ -15,12 +15,12 @@ class Reading:
     """A graph with what was found out about it so far.
 
     Attributes:
-        notes: What could not be read, for the user.
+        unfollowed: Nodes whose statistics constants determine in a way that is not followed here.
     """
 
     source: Source
     scope: Scope
-    notes: list[str] = field(default_factory=list)
+    unfollowed: list[str] = field(default_factory=list)
     _flow: Flow | None = None
 
     @property

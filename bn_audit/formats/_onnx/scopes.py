@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from bn_audit.containers.onnx_records import TensorRecord
-from bn_audit.formats._onnx.assembly import Body, Call
+from bn_audit.containers.onnx_file.records import TensorRecord
+from bn_audit.formats._onnx.calls import Body, Call
 from bn_audit.subject.graph import Dim, GraphValue
 from bn_audit.subject.tensor import TensorRef
 
@@ -33,6 +33,8 @@ class Scope:
         sized: Further values, which constants and the sizes of other values determine.
         inputs: What is given from outside, by name.
         known: What was found out about constant values; see the module ``evaluation``.
+        computed: Number of elements of the values in `known` that are computed when asked for, in one list that all
+            scopes of a graph share.
         sizes: Values that are lists of sizes; see the module ``size_lists``.
         inner: The bodies of its calls, in order.
     """
@@ -44,6 +46,7 @@ class Scope:
     sized: set[str]
     inputs: dict[str, GraphValue]
     known: dict[str, TensorRef | None] = field(default_factory=dict)
+    computed: list[int] = field(default_factory=list)
     sizes: dict[str, tuple[Dim, ...]] = field(default_factory=dict)
     inner: list[Scope] = field(default_factory=list)
 
@@ -96,7 +99,13 @@ def open_scope(body: Body, outer: Scope | None = None) -> Scope:
     makers = {value: call for call in body.calls for value in call.node.outputs if value}
     inputs = {value.name: value for value in body.graph.inputs}
     scope = Scope(
-        body=body, outer=outer, makers=makers, fixed=set(body.graph.constants), sized=set[str](), inputs=inputs
+        body=body,
+        outer=outer,
+        makers=makers,
+        fixed=set(body.graph.constants),
+        sized=set[str](),
+        inputs=inputs,
+        computed=outer.computed if outer is not None else [0],
     )
     for call in body.calls:
         if not call.bodies and not may_draw(call):

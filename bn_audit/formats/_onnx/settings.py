@@ -7,7 +7,7 @@ import re
 import struct
 from collections.abc import Mapping
 
-from bn_audit.formats._onnx.assembly import Call
+from bn_audit.formats._onnx.calls import Call
 from bn_audit.formats._onnx.names import role_and_path
 from bn_audit.formats._onnx.scopes import Scope
 from bn_audit.subject.norm import Mode

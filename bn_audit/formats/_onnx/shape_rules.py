@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from bn_audit.formats._onnx.arguments import attribute_integers, stated_axes
-from bn_audit.formats._onnx.assembly import Call
+from bn_audit.formats._onnx.calls import Call
 from bn_audit.formats._onnx.scopes import Scope
 from bn_audit.formats._onnx.size_lists import MAX_LENGTH, size_list
 from bn_audit.formats._onnx.sizes import Shape, broadcast, product, rest

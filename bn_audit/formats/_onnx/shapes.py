@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bn_audit.formats._onnx.assembly import Call
+from bn_audit.formats._onnx.calls import Call
 from bn_audit.formats._onnx.scopes import Scope
 from bn_audit.formats._onnx.shape_rules import RULES, Rule
-from bn_audit.formats._onnx.size_lists import follow_sizes
+from bn_audit.formats._onnx.size_lists import MAX_LENGTH, follow_sizes
 from bn_audit.formats._onnx.sizes import Shape
 
 
@@ -53,7 +53,8 @@ def _surer(inferred: Shape, stated: Shape) -> Shape:
 
 def _guarded(rule: Rule, scope: Scope, call: Call, shapes: Sequence[Shape]) -> Shape:
     try:
-        return rule(scope, call, shapes)
+        shape = rule(scope, call, shapes)
+        return None if shape is not None and len(shape) > MAX_LENGTH else shape
     except (IndexError, TypeError, ValueError, ArithmeticError):
         # A node of the wrong arity or with impossible arguments has no shape.
         return None

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from bn_audit.formats._onnx.assembly import Call
+from bn_audit.formats._onnx.calls import Call
 from bn_audit.formats._onnx.evaluation import integers
 from bn_audit.formats._onnx.scopes import Scope
 from bn_audit.formats._onnx.sizes import Shape

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from bn_audit.errors import ArtifactError
 from bn_audit.formats._onnx.arguments import stated_axes
-from bn_audit.formats._onnx.assembly import Call
+from bn_audit.formats._onnx.calls import Call
 from bn_audit.formats._onnx.evaluation import constant
 from bn_audit.formats._onnx.scopes import Scope
 

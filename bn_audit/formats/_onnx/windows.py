@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bn_audit.formats._onnx.arguments import attribute_integers
-from bn_audit.formats._onnx.assembly import Call
+from bn_audit.formats._onnx.calls import Call
 from bn_audit.subject.graph import Dim
 
 

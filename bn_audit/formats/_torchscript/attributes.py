@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bn_audit.containers.inert import Instance
-from bn_audit.containers.torch_file import TorchFile
+from bn_audit.containers.torch_file.reading import TorchFile
 from bn_audit.formats._torchscript.graph import Graph
 from bn_audit.formats._torchscript.tree import ModuleTree, TreeModule
 from bn_audit.formats._torchscript.values import NO_FLAGS, Constant, Module, Slot, Value, sequence_of

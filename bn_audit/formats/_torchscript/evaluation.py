@@ -11,7 +11,7 @@ from __future__ import annotations
 import ast
 import re
 
-from bn_audit.containers.torch_file import TorchFile
+from bn_audit.containers.torch_file.reading import TorchFile
 from bn_audit.errors import LimitExceededError, MalformedFileError
 from bn_audit.flow.origin import Operation
 from bn_audit.formats._torchscript.attributes import Attributes

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from bn_audit.containers.torch_file import StoredTensor, TorchFile
+from bn_audit.containers.torch_file.reading import StoredTensor, TorchFile
 from bn_audit.formats._torchscript.graph import Graph, NormCall
 from bn_audit.formats._torchscript.inputs import Inputs
 from bn_audit.formats._torchscript.tree import ModuleTree, TreeModule

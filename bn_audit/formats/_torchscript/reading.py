@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from bn_audit.containers.archive import Archive
 from bn_audit.containers.target import FileTarget
-from bn_audit.containers.torch_file import TorchFile, read_torch_archive
+from bn_audit.containers.torch_file.reading import TorchFile, read_torch_archive
 from bn_audit.formats._torchscript.evaluation import Evaluation
 from bn_audit.formats._torchscript.graph import NormCall
 from bn_audit.formats._torchscript.inputs import Inputs, has_statistics
@@ -31,7 +31,8 @@ def read_archive(target: FileTarget, archive: Archive, *, format_name: str) -> S
     constants = read_torch_archive(target.source, archive, pickle="constants.pkl", tensors="constants/")
     code = CodeLibrary(archive)
     tree = ModuleTree(file, code, source=target.name)
-    model, registered = read_tree(tree.root, route="", access=_access(tree), registered=frozenset())
+    read = read_tree(tree.root, route="", access=_access(tree), registered=frozenset())
+    model, registered = read.model, read.norms
     run, inputs = _follow(code, tree, constants)
     others = _follow_exported(code, tree, constants, run)
     evidence = Evidence(
@@ -73,6 +74,7 @@ def _access(tree: ModuleTree) -> ModuleAccess:
         children=children,
         attributes=lambda module: module.settings if isinstance(module, TreeModule) else {},
         describe=lambda module, _path: tree.describe(module if isinstance(module, TreeModule) else tree.root),
+        is_container=lambda _value: True,
         inner_values=lambda _value: iter(()),
     )
 

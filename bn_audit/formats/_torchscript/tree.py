@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from bn_audit.containers.inert import Global, Instance
-from bn_audit.containers.torch_file import StoredTensor, TorchFile
+from bn_audit.containers.torch_file.reading import StoredTensor, TorchFile
 from bn_audit.errors import LimitExceededError, MalformedFileError
 from bn_audit.formats._torchscript.library import ClassCode, CodeLibrary, plain_name
 from bn_audit.recognition.description import HeldTensor, ModuleDescription

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bn_audit.containers.torch_file import TorchFile
+from bn_audit.containers.torch_file.reading import TorchFile
 from bn_audit.formats._torchscript.graph import WeightedCall
 from bn_audit.formats._torchscript.values import Constant, Tensor, Value
 from bn_audit.subject.tensor import TensorRef

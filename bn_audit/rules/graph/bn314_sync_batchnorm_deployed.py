@@ -1,8 +1,9 @@
 """SyncBatchNorm is left in an artifact meant for deployment.
 
 What it checks: layers of type SyncBatchNorm (torch or apex) in saved modules.
-Why it matters: SyncBatchNorm exists to share batch statistics among training processes. In training mode it refuses a
-    CPU, exporters and scripting do not know it, and old versions synchronise in evaluation mode too.
+Why it matters: SyncBatchNorm exists to share batch statistics among training processes. In training mode inside a
+    process group it synchronises and refuses a CPU, torch.jit.script cannot compile it, runtimes of other makers do
+    not know it, and old versions synchronise in evaluation mode too.
 Example:
     from torch import nn
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))

@@ -12,7 +12,7 @@ from bn_audit.subject.subject import Subject
 
 if TYPE_CHECKING:
     from bn_audit.subject.comparison import Comparison
-    from bn_audit.subject.key_alignment import KeyAlignment
+    from bn_audit.subject.key_alignment import KeyAlignment, KeyMismatch
 
 COUNTER = "num_batches_tracked"
 STATISTICS = ("running_mean", "running_var")
@@ -76,6 +76,11 @@ def is_statistic(key: str) -> bool:
     return key.rpartition(".")[2] in STATISTICS
 
 
+def is_half_statistic(item: KeyMismatch) -> bool:
+    """Return whether a running mean or variance differs in nothing but a dtype of half precision."""
+    return is_statistic(item.target) and not item.is_shape and "float16" in item.difference
+
+
 def lone_counters(keys: Iterable[str]) -> tuple[str, ...]:
     """Return the batch counters among `keys` whose layer has no other key there."""
     listed = tuple(keys)
@@ -91,9 +96,9 @@ def without_lone_counters(keys: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def is_clean(alignment: KeyAlignment) -> bool:
-    """Return whether every key matches, batch counters aside."""
+    """Return whether every key matches, batch counters and casts aside."""
     differences = without_lone_counters(alignment.missing) + without_lone_counters(alignment.unexpected)
-    return bool(alignment.matched) and not differences and not alignment.mismatched
+    return bool(alignment.matched) and not differences and all(map(is_half_statistic, alignment.mismatched))
 
 
 def statistics_among(keys: tuple[str, ...]) -> str:

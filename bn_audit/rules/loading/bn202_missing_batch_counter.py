@@ -11,7 +11,9 @@ Example:
     weights = {name: value for name, value in model.state_dict().items() if not name.endswith("num_batches_tracked")}
     torch.save(weights, "weights.pt")  # BN202 when checked against the model
 Remedy: none needed for deployment; load with the counters to resume training with momentum=None.
-Limits: weights from torch before 0.4.1, InPlaceABN and Candle have no counters, and that is no fault. A counter that
+Limits: weights from torch before 0.4.1, InPlaceABN and Candle have no counters, and that is no fault: a plain dict
+    loads with strict=True. A state dict from which counters were deleted still records version 2 in its metadata, and
+    strict=True raises for it. A counter that
     is missing together with its layer's other tensors is part of BN221.
 Sources: torch/nn/modules/batchnorm.py, _load_from_state_dict (version 2); pytorch/pytorch issue 8430.
 """

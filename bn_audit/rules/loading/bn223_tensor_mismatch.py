@@ -1,16 +1,17 @@
 """A tensor has another shape or dtype in the weights than in the model, or in the target than in the reference.
 
 What it checks: keys that the model and the weights share, or the target and its reference, and whose shape or dtype
-    differs. Of weights that are loaded into a model only the shape counts.
+    differs.
 Why it matters: a different shape fails at load time, with strict=False too. A different dtype is converted without a
-    word, and running statistics lose range and digits in half precision.
+    word: running statistics lose range and digits in half precision, and integers are not what they stand for.
 Example:
     import torch
     from torch import nn
     torch.save(nn.BatchNorm2d(6).state_dict(), "weights.pt")
     model = nn.BatchNorm2d(8)  # BN223 when checked against the weights: 6 channels there, 8 here
 Remedy: build the model with the sizes it was trained with; keep running statistics in float32.
-Limits: statistics that are only cast to half precision are a warning. Values are compared by BN224.
+Limits: statistics that are only cast to half precision are a warning. Weights in another floating-point type are
+    silent: half-precision files are made so. Values are compared by BN224.
 Sources: torch.nn.Module.load_state_dict.
 """
 
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING
 from bn_audit.interfaces import Rule
 from bn_audit.rules._figures import LISTED
 from bn_audit.rules._layers import several
-from bn_audit.rules.loading._keys import fits_of, has_keys_to_fit, is_statistic, location, of_reference
+from bn_audit.rules.loading._keys import fits_of, has_keys_to_fit, is_half_statistic, location, of_reference
 from bn_audit.subject.finding import EvidenceValue, Finding, Severity
 from bn_audit.subject.subject import Subject
 
@@ -33,17 +34,12 @@ if TYPE_CHECKING:
 def check(subject: Subject) -> Iterator[Finding]:
     """Yield one error for what cannot be loaded, and one warning for statistics that are only cast."""
     for alignment in fits_of(subject):
-        cast = tuple(item for item in alignment.mismatched if _is_half_statistic(item))
-        other = tuple(item for item in alignment.mismatched if not _is_half_statistic(item))
+        cast = tuple(item for item in alignment.mismatched if is_half_statistic(item))
+        other = tuple(item for item in alignment.mismatched if not is_half_statistic(item))
         if other:
             yield _finding(alignment, other, Severity.ERROR)
         if cast:
             yield _finding(alignment, cast, Severity.WARNING)
-
-
-def _is_half_statistic(item: KeyMismatch) -> bool:
-    """Return whether a running mean or variance differs in nothing but a dtype of half precision."""
-    return is_statistic(item.target) and not item.is_shape and "float16" in item.difference
 
 
 def _finding(alignment: KeyAlignment, items: tuple[KeyMismatch, ...], severity: Severity) -> Finding:

@@ -39,15 +39,20 @@ def concerns(subject: Subject) -> bool:
 
 
 def check(subject: Subject) -> Iterator[Finding]:
-    """Yield one finding for each model with batch norms in training mode."""
+    """Yield one finding for each model with batch norms in training mode; it names those that eval() misses last."""
     totals = batch_norm_counts(subject)
     for route, training in by_model(filter(is_training, subject.norms)).items():
         total = totals[route]
+        missed = sum(1 for norm in training if not norm.registered)
+        remedy = eval_remedy(subject)
+        if missed:
+            remedy = f"Register the {missed} that eval() misses (BN108), in nn.ModuleList or as an attribute. {remedy}"
         yield RULE.finding(
-            f"{counted(len(training), total, ('is', 'are'), route=route)} in training mode",
+            f"{counted(len(training), total, ('is', 'are'), route=route)} in training mode"
+            f"{f', {missed} of them out of reach of eval()' if missed else ''}",
             locations=tuple(norm.location for norm in training),
             evidence={"training": len(training), "batch_norms": total},
-            remedy=eval_remedy(subject),
+            remedy=remedy,
             confidence=surest(training),
         )
 

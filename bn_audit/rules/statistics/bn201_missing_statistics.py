@@ -1,8 +1,9 @@
 """Affine parameters are stored without the running mean and variance of their batch norm.
 
 What it checks: in state dicts, a weight and bias with one value per channel and no running statistics beside them. It
-    is an error where a batch counter, the name, sibling layers or a reference prove a batch norm, and a note where
-    most convolutions are followed by such a pair.
+    is an error where a batch counter, sibling layers, a reference or the name prove a batch norm (with medium
+    confidence where names are all there is), and a note where most convolutions are followed by such a pair, or where
+    another model of the file holds the statistics (parameters beside buffers, an average, gradients).
 Why it matters: loaded with strict=False the layer keeps mean 0 and variance 1, which belong to no data. It happens
     when weights are collected, averaged or synchronised through named_parameters(), which leaves out buffers.
 Example:
@@ -13,9 +14,10 @@ Example:
     torch.save(weights, "weights.pt")             # BN201: running_mean and running_var are not parameters
     torch.save(model.state_dict(), "weights.pt")  # silent
 Remedy: save model.state_dict(), or average the buffers too; recompute lost statistics on training data.
-Limits: layer, group and instance norms store the very same pair. Pairs that do not follow a convolution are silent,
-    and so are all pairs of a model that names one of them so: a transformer gives no finding. Batch norms built
-    with track_running_stats=False never had statistics; a waiver says so.
+Limits: layer, group and instance norms store the very same pair, and where group norms replaced the batch norms of a
+    network they keep the names: names prove it where other layers have statistics, or the file records the version of
+    each module. Pairs that do not follow a convolution are silent, and so are all pairs of a model that names one of
+    them so: a transformer gives no finding. Batch norms built with track_running_stats=False never had statistics.
 Sources: torch.nn.Module.named_parameters and named_buffers; huggingface/peft issue 3481.
 """
 
@@ -27,7 +29,8 @@ from typing import TYPE_CHECKING
 
 from bn_audit.interfaces import Rule
 from bn_audit.rules._layers import several
-from bn_audit.subject.finding import Confidence, Finding, Location, Severity
+from bn_audit.rules.statistics._averages import unwrapped
+from bn_audit.subject.finding import Confidence, EvidenceValue, Finding, Location, Severity
 from bn_audit.subject.subject import Model, OrphanTensors, Subject
 
 if TYPE_CHECKING:
@@ -47,25 +50,39 @@ stem stay far below.
 """
 
 
+MOST_HOLDERS = 8
+"""Models looked at for the statistics of one layer: a file may hold thousands of models alike."""
+
+
 def concerns(subject: Subject) -> bool:
     """Return whether there are affine parameters without statistics, or a reference that may show some."""
     return bool(subject.orphans) or subject.comparison is not None
 
 
 def check(subject: Subject) -> Iterator[Finding]:
-    """Yield at most one error and one note for each model."""
+    """Yield for each model at most an error, one by names alone, a note on another model's, a note on a guess."""
     by_model: dict[str, list[OrphanTensors]] = {}
     for orphan in subject.orphans:
         by_model.setdefault(orphan.model, []).append(orphan)
+    holders = _holders(subject) if by_model else {}
     bare = dict(_bare_layers(subject.comparison)) if subject.comparison is not None else {}
     for route in dict.fromkeys(route for route, _path in bare):
         paths = [path for known, path in bare if known == route]
         yield _error_beside_reference(route, paths, subject.comparison)
     for model in subject.models:
         orphans = [orphan for orphan in by_model.get(model.route, []) if (model.route, orphan.path) not in bare]
+        whole = _model_with_statistics(model, orphans, holders)
+        if whole is not None:
+            yield _companion(model, whole, [orphan for orphan in orphans if orphan.evidence is not None])
+            continue
         proven = [orphan for orphan in orphans if orphan.evidence is not None]
-        if proven:
-            yield _error(model, proven)
+        certain = [orphan for orphan in proven if orphan.confidence is Confidence.HIGH or _place(orphan) in holders]
+        known = {orphan.path for orphan in certain}
+        named = [orphan for orphan in proven if orphan.path not in known]
+        if certain:
+            yield _error(model, certain)
+        if named:
+            yield _by_name(model, named)
         possible = _possible_batch_norms(model, [orphan for orphan in orphans if orphan.evidence is None])
         if possible:
             yield _note(model, possible)
@@ -98,14 +115,87 @@ def _error_beside_reference(route: str, paths: Sequence[str], comparison: Compar
     )
 
 
-def _error(model: Model, proven: Sequence[OrphanTensors]) -> Finding:
-    causes = list(dict.fromkeys(orphan.evidence for orphan in proven))
+Holders = dict[tuple[str, int | None], list[Model]]
+"""The first models that hold statistics at a path (without wrappers) for so many channels."""
+
+
+def _holders(subject: Subject) -> Holders:
+    models = {model.route: model for model in subject.models}
+    holders: Holders = {}
+    for norm in subject.norms:
+        if norm.has_running_statistics:
+            found = holders.setdefault((unwrapped(norm.path), norm.num_features), [])
+            if len(found) < MOST_HOLDERS:
+                found.append(models[norm.model])
+    return holders
+
+
+def _model_with_statistics(model: Model, orphans: Sequence[OrphanTensors], holders: Holders) -> Model | None:
+    """Return another model of the file that holds the statistics of all proven layers; None where there is none.
+
+    The average of a model, its gradients, or its parameters apart from its buffers are no model of their own. But a
+    model that lacks what its own average holds was saved wrongly.
+    """
+    held_by = [holders.get(_place(orphan), ()) for orphan in orphans if orphan.evidence is not None]
+    for other in held_by[0] if held_by else ():
+        is_whole = model.averaged or not other.averaged
+        if is_whole and other.route != model.route and all(other in found for found in held_by):
+            return other
+    return None
+
+
+def _place(orphan: OrphanTensors) -> tuple[str, int | None]:
+    return unwrapped(orphan.path), orphan.weight.numel
+
+
+def _companion(model: Model, whole: Model, proven: Sequence[OrphanTensors]) -> Finding:
+    place = f"'{whole.route}'" if whole.route else "the model at the top"
     return RULE.finding(
-        f"{several(len(proven), 'batch-norm layer', route=model.route)} without running_mean and running_var beside "
-        f"{'its' if len(proven) == 1 else 'their'} affine parameters ({proven[0].path}: {causes[0]})",
+        f"{several(len(proven), 'batch-norm layer', route=model.route)} without statistics of "
+        f"{'its' if len(proven) == 1 else 'their'} own: only {place} holds them",
         locations=tuple(orphan.location for orphan in proven),
-        evidence={"layers": len(proven), "because": list(causes[:3])},
+        evidence={"layers": len(proven), "statistics_in": whole.route},
+        remedy="Nothing is wrong with parameters stored apart from their buffers, or with gradients; an average should "
+        "average the buffers too, or have its statistics computed anew.",
+        severity=Severity.NOTE,
+        confidence=Confidence.MEDIUM,
     )
+
+
+def _error(model: Model, proven: Sequence[OrphanTensors]) -> Finding:
+    return RULE.finding(
+        f"{_lacking(model, proven)} ({_first_cause(proven)})",
+        locations=tuple(orphan.location for orphan in proven),
+        evidence={"layers": len(proven), "because": _causes(proven)},
+    )
+
+
+def _by_name(model: Model, named: Sequence[OrphanTensors]) -> Finding:
+    return RULE.finding(
+        f"{_lacking(model, named)} ({_first_cause(named)}, and none in the file has statistics): lost, or group norms "
+        "that took over the names",
+        locations=tuple(orphan.location for orphan in named),
+        evidence={"layers": len(named), "because": _causes(named)},
+        remedy="If these layers are batch norms, save model.state_dict() instead of the parameters alone; if they were "
+        "replaced by another norm, nothing is wrong.",
+        confidence=Confidence.MEDIUM,
+    )
+
+
+def _lacking(model: Model, orphans: Sequence[OrphanTensors]) -> str:
+    return (
+        f"{several(len(orphans), 'batch-norm layer', route=model.route)} without running_mean and running_var beside "
+        f"{'its' if len(orphans) == 1 else 'their'} affine parameters"
+    )
+
+
+def _first_cause(orphans: Sequence[OrphanTensors]) -> str:
+    return f"{orphans[0].path}: {orphans[0].evidence}"
+
+
+def _causes(orphans: Sequence[OrphanTensors]) -> list[EvidenceValue]:
+    causes: dict[EvidenceValue, None] = {orphan.evidence: None for orphan in orphans}
+    return list(causes)[:3]
 
 
 def _note(model: Model, possible: Sequence[OrphanTensors]) -> Finding:

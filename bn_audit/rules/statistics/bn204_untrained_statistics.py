@@ -55,7 +55,7 @@ def _is_trained(layer: LayerValues) -> bool:
         return True
     if layer.bias is not None:
         return _is_learned(layer.bias, initial=0.0)
-    return layer.weight is not None and layer.weight.minimum != layer.weight.maximum
+    return layer.weight is not None and not layer.weight.is_uniform
 
 
 def _has_learned_statistics(layer: LayerValues) -> bool:
@@ -70,7 +70,7 @@ def _is_learned(column: Column, *, initial: float) -> bool:
     """Return whether training wrote these values: one number for all of several channels is somebody's choice."""
     if len(column.values) == 1:
         return column.values[0] != initial
-    return not (column.finite and column.minimum == column.maximum)
+    return not column.is_uniform
 
 
 def _finding(route: str, total: int, *, initial: list[LayerValues], trained: list[LayerValues]) -> Finding:

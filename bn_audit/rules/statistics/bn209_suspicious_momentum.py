@@ -14,8 +14,9 @@ Remedy: use 1 - momentum when porting from TensorFlow, Keras or Flax, and estima
 Limits: momentum=1.0 (statistics of one calibration batch) and momentum=None (plain average) are legitimate and silent.
     So is a layer in evaluation mode whose parameters take no gradients, and momentum 0 in evaluation mode over real
     statistics: both are ways to freeze. An ONNX node in inference form has no use for its momentum and is silent
-    too. A momentum that differs from the reference's is a note in a graph for inference. Whether 0.9 was meant cannot
-    be seen, so confidence is medium.
+    too, and so is a high momentum of a layer without torch's flags (SwitchNorm, EvoNorm): written by hand, these mean
+    the old value's weight. A momentum that differs from the reference's is a note in a graph for inference. Whether 0.9
+    was meant cannot be seen, so confidence is medium.
 Sources: torch.nn.BatchNorm2d, note on momentum; Keras BatchNormalization (momentum 0.99); Lightning issue 14866.
 """
 
@@ -102,8 +103,13 @@ def _cause(norm: NormLayer, *, is_initial: bool) -> tuple[str, Confidence] | Non
     if momentum == 0.0:
         return NEVER_MOVED if is_initial else STANDS_STILL if norm.mode is Mode.TRAIN else None
     if INVERTED <= momentum < 1.0:
-        return INVERSE
+        return INVERSE if _has_torchs_convention(norm) else None
     return None if 0.0 < momentum <= 1.0 else OUT_OF_RANGE
+
+
+def _has_torchs_convention(norm: NormLayer) -> bool:
+    """Return whether momentum is the weight of the new batch; layers written by hand may mean the old value's."""
+    return norm.mode_origin is not ModeOrigin.MODULE_FLAG or norm.track_running_stats is not None
 
 
 def _uses_momentum(norm: NormLayer) -> bool:

@@ -17,8 +17,10 @@ Example:
 Remedy: prune all tensors of a layer together with num_features; check the order of the blobs in the conversion (weight,
     bias, mean, variance).
 Limits: without a reference, whether mean and variance are swapped is a guess from their signs, with medium confidence.
-    A num_features that alone disagrees does no harm until a state dict is loaded. A single scale for all channels is
-    left alone in classes that are batch norms of their own kind.
+    A num_features that alone disagrees does no harm in a batch norm until a state dict is loaded: a warning. Statistics
+    whose length is a multiple of the scale's belong to a ghost batch norm, and a shorter mean and shift to an
+    equivariant one: silent in classes other than torch's, a warning in a state dict; so are other lengths in such a
+    class. A single scale for all channels is left alone in classes that are batch norms of their own kind.
 Sources: torch.nn.functional.batch_norm, which checks the lengths at run time; nerox8664/pytorch2keras
     issue 120.
 """
@@ -34,7 +36,7 @@ from bn_audit.rules._layers import ONNX_ORIGINS, counted, norm_counts, several
 from bn_audit.rules._values import values_of
 from bn_audit.rules.statistics._order import looks_swapped
 from bn_audit.subject.finding import Confidence, EvidenceValue, Finding, Location, Severity
-from bn_audit.subject.norm import NormLayer
+from bn_audit.subject.norm import ModeOrigin, NormKind, NormLayer
 from bn_audit.subject.subject import Facts, Subject
 
 TORCH_LAYERS = "torch.nn.modules.batchnorm."
@@ -47,21 +49,19 @@ def concerns(subject: Subject) -> bool:
 
 
 def check(subject: Subject) -> Iterator[Finding]:
-    """Yield one finding for each model and cause: lengths, swapped statistics."""
+    """Yield one finding for each model and cause: lengths, doubtful lengths, swapped statistics."""
     totals = norm_counts(subject)
-    disagreeing: dict[str, list[tuple[NormLayer, str]]] = {}
-    for norm in subject.norms:
-        problem = None if norm.uninitialised else _length_problem(norm)
-        if problem is not None:
-            disagreeing.setdefault(norm.model, []).append((norm, problem))
-    for route, found in disagreeing.items():
-        first, problem = found[0]
-        having = counted(len(found), totals[route], ("has", "have"), route=route, noun="normalisation layer")
-        yield RULE.finding(
-            f"{having} tensors that do not fit each other ({first.path or '(root)'}: {problem})",
-            locations=tuple(norm.location for norm, _ in found),
-            evidence={"layers": len(found), "per_layer": [_described(norm, text) for norm, text in found[:LISTED]]},
-        )
+    for judge, severity, confidence in (
+        (_length_problem, Severity.ERROR, Confidence.HIGH),
+        (_length_doubt, Severity.WARNING, Confidence.MEDIUM),
+    ):
+        disagreeing: dict[str, list[tuple[NormLayer, str]]] = {}
+        for norm in subject.norms:
+            problem = None if norm.uninitialised else judge(norm)
+            if problem is not None:
+                disagreeing.setdefault(norm.model, []).append((norm, problem))
+        for route, found in disagreeing.items():
+            yield _finding(found, totals[route], route, severity, confidence)
     exchanged = [drift.location for drift in drifts_of(subject) if drift.swapped]
     if exchanged and subject.comparison is not None:
         yield RULE.finding(
@@ -74,25 +74,83 @@ def check(subject: Subject) -> Iterator[Finding]:
         yield from _swapped(subject, frozenset(exchanged))
 
 
+def _finding(
+    found: list[tuple[NormLayer, str]], total: int, route: str, severity: Severity, confidence: Confidence
+) -> Finding:
+    first, problem = found[0]
+    having = counted(len(found), total, ("has", "have"), route=route, noun="normalisation layer")
+    return RULE.finding(
+        f"{having} tensors that do not fit each other ({first.path or '(root)'}: {problem})",
+        locations=tuple(norm.location for norm, _ in found),
+        evidence={"layers": len(found), "per_layer": [_described(norm, text) for norm, text in found[:LISTED]]},
+        severity=severity,
+        confidence=confidence,
+    )
+
+
 def _length_problem(norm: NormLayer) -> str | None:
-    """Return what disagrees; None where all tensors have one length."""
-    lengths = {
-        role: tensor.numel
-        for role, tensor in norm.tensors.items()
-        if role != "num_batches_tracked" and not (tensor.numel == 1 and norm.confidence is not Confidence.HIGH)
-    }
+    """Return what disagrees; None where all tensors have one length, and for classes with lengths of their own."""
+    lengths = _lengths(norm)
     if len(set(lengths.values())) > 1:
-        return ", ".join(f"{role} {length}" for role, length in lengths.items())
+        return None if _is_own_kind(norm) or (not norm.type_name and _has_pattern(lengths)) else _listed(lengths)
     is_module = norm.type_name.startswith(TORCH_LAYERS) and norm.mode_origin not in ONNX_ORIGINS
     if is_module and (norm.running_mean is None) != (norm.running_var is None):
         stored, lacking = (
             ("running_var", "running_mean") if norm.running_mean is None else ("running_mean", "running_var")
         )
         return f"{stored} without {lacking}"
+    return _stated(norm, lengths) if norm.kind is NormKind.INSTANCE_NORM else None
+
+
+def _length_doubt(norm: NormLayer) -> str | None:
+    """Return what disagrees without harm to the forward pass, or only if the layer is of the usual kind."""
+    lengths = _lengths(norm)
+    if len(set(lengths.values())) > 1:
+        is_doubtful = not _has_pattern(lengths) if _is_own_kind(norm) else not norm.type_name and _has_pattern(lengths)
+        return f"{_listed(lengths)}: right only for a batch norm of its own kind" if is_doubtful else None
+    return _stated(norm, lengths) if norm.kind is not NormKind.INSTANCE_NORM else None
+
+
+def _stated(norm: NormLayer, lengths: dict[str, int]) -> str | None:
+    """Return how num_features disagrees; the forward pass of an instance norm compares it, a batch norm's does not."""
     length = next(iter(lengths.values()), None)
-    if length is not None and norm.num_features is not None and length != norm.num_features:
-        return f"num_features {norm.num_features}, tensors {length}"
-    return None
+    if length is None or norm.num_features is None or length == norm.num_features:
+        return None
+    return f"num_features {norm.num_features}, tensors {length}"
+
+
+def _lengths(norm: NormLayer) -> dict[str, int]:
+    return {
+        role: tensor.numel
+        for role, tensor in norm.tensors.items()
+        if role != "num_batches_tracked" and not (tensor.numel == 1 and norm.confidence is not Confidence.HIGH)
+    }
+
+
+def _listed(lengths: dict[str, int]) -> str:
+    return ", ".join(f"{role} {length}" for role, length in lengths.items())
+
+
+def _is_own_kind(norm: NormLayer) -> bool:
+    """Return whether a class other than torch's says in its own code which lengths fit."""
+    return (
+        norm.mode_origin in (ModeOrigin.MODULE_FLAG, ModeOrigin.SCRIPTED_FLAG)
+        and norm.type_name != ""
+        and not norm.type_name.startswith(TORCH_LAYERS)
+    )
+
+
+def _has_pattern(lengths: dict[str, int]) -> bool:
+    """Return whether these are lengths that a known kind of batch norm has.
+
+    Ghost batch norms keep the statistics of several splits in a row (cifar10-fast, lightly's SplitBatchNorm).
+    Equivariant ones (e3nn) have a mean and a shift for the scalars alone.
+    """
+    mean, variance = lengths.get("running_mean", 0), lengths.get("running_var", 0)
+    weight, bias = lengths.get("weight", 0), lengths.get("bias", 0)
+    if weight == bias:
+        return mean == variance > weight > 0 and mean % weight == 0
+    return variance == weight > mean and bias in (mean, 0)
 
 
 def _described(norm: NormLayer, problem: str) -> EvidenceValue:

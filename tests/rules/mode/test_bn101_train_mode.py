@@ -90,3 +90,9 @@ def test_a_model_without_batch_norm_is_silent_even_without_modes():
 
 def test_training_mode_is_normal_where_training_goes_on():
     assert RULE.overrides == {Intent.RESUME: Severity.NOTE, Intent.FINETUNE: Severity.NOTE}
+
+
+def test_layers_that_eval_misses_need_another_remedy():
+    finding = only(RULE, subject(batch_norm("a", Mode.TRAIN), batch_norm("list.0", Mode.TRAIN, registered=False)))
+    assert finding.message == "2 of 2 batch-norm layers are in training mode, 1 of them out of reach of eval()"
+    assert finding.remedy.startswith("Register the 1 that eval() misses (BN108)")

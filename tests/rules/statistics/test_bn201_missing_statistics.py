@@ -6,13 +6,14 @@ from bn_audit.subject.finding import Confidence, Severity
 from bn_audit.subject.subject import Form, Model, OrphanTensors
 
 
-def orphan(path, *, channels=8, bias=True, evidence=None, model=""):
+def orphan(path, *, channels=8, bias=True, evidence=None, model="", confidence=Confidence.HIGH):
     return OrphanTensors(
         model=model,
         path=path,
         weight=header(f"{path}.weight", channels),
         bias=header(f"{path}.bias", channels) if bias else None,
         evidence=evidence,
+        confidence=confidence,
     )
 
 
@@ -112,3 +113,41 @@ def test_one_pair_among_many_convolutions_is_silent():
 
 def test_a_state_dict_with_its_statistics_has_no_orphans():
     assert outcome(RULE, state_dict(stored_norm())) == []
+
+
+def test_names_alone_are_an_error_with_less_confidence():
+    audited = weights(
+        orphans=[
+            orphan("bn1", evidence="its name is that of a batch norm", confidence=Confidence.MEDIUM),
+            orphan("layer1.bn2", evidence="its name is that of a batch norm", confidence=Confidence.MEDIUM),
+        ]
+    )
+    finding = only(RULE, audited)
+    assert (finding.severity, finding.confidence) == (Severity.ERROR, Confidence.MEDIUM)
+    assert "lost, or group norms that took over the names" in finding.message
+
+
+def beside(lacking, holding, *, channels=4, confidence=Confidence.HIGH):
+    """Two state dicts of one file; only the second one has the statistics of `bn1`."""
+    models = (lacking, holding)
+    named = "its name is that of a batch norm"
+    layer = orphan("module.bn1", channels=channels, evidence=named, model=lacking.route, confidence=confidence)
+    return state_dict(stored_norm("bn1", model=holding.route), models=models, orphans=(layer,))
+
+
+@pytest.mark.parametrize("averaged", [False, True])
+def test_parameters_beside_the_whole_model_are_a_note(averaged):
+    part = Model(route="ema", form=Form.STATE_DICT, averaged=averaged)
+    finding = only(RULE, beside(part, Model(route="model", form=Form.STATE_DICT)))
+    assert finding.severity is Severity.NOTE
+    assert finding.message == "1 batch-norm layer in 'ema' without statistics of its own: only 'model' holds them"
+
+
+def test_a_model_that_lacks_what_its_average_or_another_network_holds_is_an_error():
+    model = Model(route="model", form=Form.STATE_DICT)
+    average = Model(route="ema", form=Form.STATE_DICT, averaged=True)
+    assert only(RULE, beside(model, average)).severity is Severity.ERROR
+    unproven = beside(model, average, confidence=Confidence.MEDIUM)
+    assert only(RULE, unproven).severity is Severity.ERROR
+    other = Model(route="other", form=Form.STATE_DICT)
+    assert only(RULE, beside(model, other, channels=8)).severity is Severity.ERROR

@@ -80,3 +80,8 @@ def test_a_state_dict_records_no_momentum():
 def test_an_onnx_node_uses_its_momentum_in_training_form_only():
     assert outcome(RULE, graph(onnx_norm("a", momentum=0.99), onnx_norm("b", momentum=0.0))) == []
     assert paths(only(RULE, graph(onnx_norm("a", Mode.TRAIN, momentum=0.99)))) == ["a"]
+
+
+def test_layers_written_by_hand_may_have_the_other_convention():
+    assert outcome(RULE, subject(batch_norm("bn", momentum=0.9, track_running_stats=None))) == []
+    assert only(RULE, subject(batch_norm("bn", momentum=1.5, track_running_stats=None)))

@@ -5,6 +5,7 @@ from rule_subjects import (
     batch_norm,
     graph,
     header,
+    instance_norm,
     only,
     onnx_norm,
     outcome,
@@ -16,7 +17,7 @@ from rule_subjects import (
 )
 
 from bn_audit.rules.statistics.bn215_shape_or_order_mismatch import RULE
-from bn_audit.subject.finding import Confidence
+from bn_audit.subject.finding import Confidence, Severity
 from bn_audit.subject.subject import Facts
 
 
@@ -32,6 +33,9 @@ def test_a_layer_pruned_in_one_tensor_only():
 def test_a_number_of_features_that_was_not_updated():
     finding = only(RULE, subject(batch_norm("bn", num_features=8)))
     assert "bn: num_features 8, tensors 4" in finding.message
+    assert finding.severity is Severity.WARNING
+    affine = instance_norm("in", num_features=8, affine=True)
+    assert only(RULE, subject(affine)).severity is Severity.ERROR
 
 
 def test_one_statistic_without_the_other():
@@ -90,3 +94,22 @@ def test_an_onnx_node_may_compute_one_of_its_statistics():
     node = onnx_norm("bn", type_name="torch.nn.modules.batchnorm.BatchNorm2d", running_var=None)
     assert outcome(RULE, graph(node)) == []
     assert outcome(RULE, graph(onnx_norm("bn", running_mean=ref(MEAN[:3]))))
+
+
+def test_statistics_of_several_splits_belong_to_a_ghost_batch_norm():
+    split = {"running_mean": ref(MEAN * 3), "running_var": ref(VARIANCE * 3)}
+    assert outcome(RULE, subject(batch_norm("bn", type_name="lightly.SplitBatchNorm", **split))) == []
+    assert only(RULE, subject(batch_norm("bn", **split))).severity is Severity.ERROR
+    assert only(RULE, state_dict(stored_norm("bn", **split))).severity is Severity.WARNING
+
+
+def test_an_equivariant_batch_norm_has_a_mean_for_its_scalars():
+    scalars = {"running_mean": ref(MEAN[:3]), "bias": ref(MEAN[:3])}
+    assert outcome(RULE, subject(batch_norm("bn", type_name="e3nn.nn._batchnorm.BatchNorm", **scalars))) == []
+    assert only(RULE, subject(batch_norm("bn", **scalars))).severity is Severity.ERROR
+    assert only(RULE, state_dict(stored_norm("bn", **scalars))).severity is Severity.WARNING
+
+
+def test_other_lengths_in_a_class_of_its_own_kind_are_a_warning():
+    pruned = {"running_mean": ref(MEAN[:3]), "running_var": ref(VARIANCE[:3])}
+    assert only(RULE, subject(batch_norm("bn", type_name="their.BN", **pruned))).severity is Severity.WARNING

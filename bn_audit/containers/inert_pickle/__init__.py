@@ -1,0 +1,1 @@
+"""An interpreter of pickles that imports and executes nothing."""

@@ -1,0 +1,1 @@
+"""What ATen's operators do to the samples of a batch."""
