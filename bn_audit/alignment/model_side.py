@@ -64,7 +64,8 @@ def _named_roles(norm: NormLayer) -> Iterator[tuple[str, TensorRef]]:
 def model_side(subject: Subject, model: Model) -> ModelSide:
     """Return what is compared of one model of an artifact."""
     norms = subject.norms_of(model)
-    graph = subject.graphs.get(model.route)
+    # With a module tree the names of its tensors say more than the operators, which take time to read.
+    graph = None if model.modules else subject.graphs.get(model.route)
     own = {ref.name: ref for ref in model.tensors}
     if graph is not None and graph.dialect == "onnx":
         weighted = tuple(_onnx_layers(graph, model.route))
