@@ -51,7 +51,7 @@ def light(*arguments: str | Path) -> Outcome:
 
 
 def test_check_needs_no_heavy_library(artifact: Path) -> None:
-    outcome = light("check", artifact, "--format", "json")
+    outcome = light("check", artifact, "--no-flow", "--format", "json")
     report = json.loads(outcome.out)
     assert outcome.code == report["summary"]["exit_code"]
     assert not report["reports"][0]["failed"]
@@ -74,7 +74,7 @@ READERS = {
 
 
 def test_only_the_reader_of_the_artifact_is_loaded(artifact: Path) -> None:
-    loaded = light("check", artifact).err.splitlines()[-2].removeprefix("loaded: ").split(",")
+    loaded = light("check", artifact, "--no-flow").err.splitlines()[-2].removeprefix("loaded: ").split(",")
     parts = [name.split(".")[2:] for name in loaded if name.startswith("bn_audit.formats._")]
     folders = {folder for folder, *module in parts if module and module != ["layout"]}
     assert folders - {READERS[artifact.name]} == set()
@@ -87,8 +87,15 @@ def test_what_comparisons_need_is_loaded_by_comparisons(artifact: Path) -> None:
 
 
 def test_text_report_needs_no_heavy_library(artifact: Path) -> None:
-    outcome = light("check", artifact)
+    outcome = light("check", artifact, "--no-flow")
     assert "verdict:" in outcome.out
+
+
+def test_following_the_batch_needs_numpy_alone(tmp_path: Path) -> None:
+    path = written("exported.pt2", tmp_path)
+    outcome = bn_audit_command("check", path, without=tuple(name for name in HEAVY if name != "numpy"))
+    assert outcome.err.splitlines()[-1] == "attempted: ", outcome.text
+    assert "batch flow: " in outcome.out
 
 
 def test_inspect_needs_no_heavy_library(artifact: Path) -> None:
