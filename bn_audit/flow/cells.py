@@ -51,8 +51,8 @@ MAX_CELLS = 1 << 18
 FEW_ALONG, FEW_EACH = 16, 512
 """Cells along an axis, and cells for each sample, up to which they are kept: what one cell stands for cannot be told
 apart again. Neither number grows with the batch, so the same is done at both batch sizes."""
-MAX_ZEROS = 4096
-"""Cells up to which constants with zeros are kept apart: zeros decide what a later product keeps."""
+MAX_ZEROS = 1024
+"""Cells for each sample up to which constants with zeros are kept apart: zeros decide what a later product keeps."""
 
 
 class UndecidableError(Exception):
@@ -226,8 +226,8 @@ def _without_cells_along(cells: Cells, axis: int) -> Cells:
     span = cells.span
     if (cells.forms == forms).all():
         kind, span = SAME, moved(span, forms, lambda numbers: numbers[first])
-    elif (cells.shape[axis] <= FEW_ALONG and cells.forms.size <= FEW_EACH * _samples_in(cells.owners)) or (
-        (cells.forms <= LOWEST).any() and cells.forms.size <= MAX_ZEROS
+    elif (cells.shape[axis] <= FEW_ALONG and cells.forms.size <= FEW_EACH * samples_in(cells.owners)) or (
+        (cells.forms <= LOWEST).any() and cells.forms.size <= MAX_ZEROS * samples_in(cells.owners)
     ):
         return cells
     else:
@@ -236,8 +236,15 @@ def _without_cells_along(cells: Cells, axis: int) -> Cells:
     return replace(cells, kinds=kinds, owners=owners, forms=forms, range=span)
 
 
-def _samples_in(owners: Bits) -> int:
-    return max(1, int(np.bitwise_or.reduce(may(owners), axis=None)).bit_count())
+def samples_in(*owners: Bits) -> int:
+    """Return the number of samples with a part in any cell, at least 1: what limits on cells are multiples of.
+
+    A limit that does not grow with the batch would do something else at the other batch size.
+    """
+    reach = 0
+    for bits in owners:
+        reach |= int(np.bitwise_or.reduce(may(bits), axis=None))
+    return max(1, reach.bit_count())
 
 
 def in_order(forms: Bits, axis: int, seed: np.uint64) -> Bits:

@@ -8,11 +8,25 @@ from dataclasses import replace
 import numpy as np
 
 from bn_audit.flow.algebra import Operand
-from bn_audit.flow.cells import EACH, FLAGS, LINE, LOWEST, SAMPLES, Cells, every, in_order, may, packed, several, some
+from bn_audit.flow.cells import (
+    EACH,
+    FLAGS,
+    LINE,
+    LOWEST,
+    SAMPLES,
+    Cells,
+    every,
+    in_order,
+    may,
+    packed,
+    samples_in,
+    several,
+    some,
+)
 from bn_audit.flow.tokens import token
 
-ENOUGH = 1 << 14
-"""Cells of a product up to which the axes of its operands keep theirs: as fast as an operator on one cell."""
+ENOUGH = 1 << 12
+"""Cells of a product for each sample up to which the operands keep theirs: about as fast as an operator on one cell."""
 
 
 def coarsened(cells: Cells, axis: int) -> Cells:
@@ -43,7 +57,8 @@ def fitting(operands: Sequence[Operand], terms: Sequence[str]) -> list[Operand]:
     for operand, term in zip(operands, terms, strict=True):
         if isinstance(operand, Cells):
             sizes |= {x: operand.shape[axis] for axis, x in enumerate(term) if operand.kinds[axis] == EACH}
-    if int(np.prod(list(sizes.values()), dtype=np.float64)) <= ENOUGH:
+    limit = ENOUGH * samples_in(*(operand.owners for operand in operands if isinstance(operand, Cells)))
+    if int(np.prod(list(sizes.values()), dtype=np.float64)) <= limit:
         return list(operands)
     harmless = {letter for letter in sizes if all(_may_go(o, t, letter) for o, t in zip(operands, terms, strict=True))}
     return [_without(operand, term, harmless) for operand, term in zip(operands, terms, strict=True)]

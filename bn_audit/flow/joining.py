@@ -22,14 +22,16 @@ from bn_audit.flow.cells import (
     explicit,
     may,
     packed,
+    samples_in,
     some,
     tidied,
 )
 from bn_audit.flow.movement import reshaped, sliced
-from bn_audit.flow.tokens import mixed, token
+from bn_audit.flow.spans import LARGEST, Span, between, span_of
+from bn_audit.flow.tokens import Bits, mixed, token
 
-MAX_OPENED = 1 << 13
-"""Cells up to which an axis whose parts have different owners gets a cell for every index."""
+MAX_OPENED = 1 << 11
+"""Cells for each sample up to which an axis whose parts have different owners gets a cell for every index."""
 
 
 def concatenated(parts: Sequence[Operand], axis: int) -> Cells:
@@ -47,7 +49,8 @@ def concatenated(parts: Sequence[Operand], axis: int) -> Cells:
     each = {a for part in tracked for a, kind in enumerate(part.kinds) if kind == EACH}
     total = sum(part.shape[axis] for part in parts)
     others = int(np.prod([first[a] for a in each if a != axis], dtype=np.int64))
-    if axis in each or (not _alike(parts) and total * others <= MAX_OPENED):
+    limit = MAX_OPENED * samples_in(*(part.owners for part in tracked))
+    if axis in each or (not _alike(parts) and total * others <= limit):
         return _cell_by_cell(parts, axis, tuple(sorted(each | {axis})))
     return _as_line(parts, axis, tuple(sorted(each)), total)
 
@@ -72,14 +75,28 @@ def _cell_by_cell(parts: Sequence[Operand], axis: int, each: tuple[int, ...]) ->
     )
     # A part that is repeated along an axis where another has a LINE is another function of as many indices.
     marked = [_with_lines(part, kinds) for part in opened]
+    forms = np.concatenate([part.forms for part in marked], axis=axis)
     result = Cells(
         tuple(sum(p.shape[a] for p in opened) if a == axis else n for a, n in enumerate(opened[0].shape)),
         kinds,
         np.concatenate([part.owners for part in marked], axis=axis),
-        np.concatenate([part.forms for part in marked], axis=axis),
+        forms,
         any(part.selects for part in opened),
+        _span_of_parts(opened, marked, forms, axis),
     )
     return tidied(result)
+
+
+def _span_of_parts(parts: Sequence[Cells], marked: Sequence[Cells], forms: Bits, axis: int) -> Span | None:
+    """Return the range of the parts together; a part whose range is not known may hold any number."""
+    spans = [part.span if part.forms is other.forms else None for part, other in zip(parts, marked, strict=True)]
+    if all(span is None for span in spans):
+        return None
+    wide = [span or between(part.forms, -LARGEST, LARGEST) for span, part in zip(spans, parts, strict=True)]
+    known = [span for span in wide if span is not None]
+    low = np.concatenate([span.low for span in known], axis=axis)
+    high = np.concatenate([span.high for span in known], axis=axis)
+    return span_of(forms, low, high, np.concatenate([span.rest for span in known], axis=axis))
 
 
 def _with_lines(cells: Cells, kinds: tuple[int, ...]) -> Cells:

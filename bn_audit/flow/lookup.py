@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from bn_audit.flow.algebra import Operand, aligned, as_cells, joined, pointwise
+from bn_audit.flow.algebra import Operand, aligned, as_cells, pointwise
 from bn_audit.flow.cells import (
     EACH,
     FLAGS,
@@ -79,7 +79,7 @@ def picked(seed: object, table: Cells, columns: Sequence[Cells]) -> Cells:
     Where the range of an index is known, only the part of the table that it reaches counts.
     """
     depth = len(columns)
-    ranges = [_reach(column, table.shape[axis]) for axis, column in enumerate(columns)]
+    ranges = [reach_of(column, table.shape[axis]) for axis, column in enumerate(columns)]
     grid = aligned(columns)
     along = np.broadcast_shapes(*(low.shape for low, _ in ranges))
     reaches = np.stack([np.broadcast_to(end, along) for pair in ranges for end in pair], axis=-1)
@@ -100,12 +100,12 @@ def picked(seed: object, table: Cells, columns: Sequence[Cells]) -> Cells:
     )
     found = broadcast(found, (*shape, *entries[0].shape))
     ends = (1,) * (table.rank - depth)
-    places = [_remaining(column, table, axis) for axis, column in enumerate(columns)]
+    places = [remaining(column, table, axis) for axis, column in enumerate(columns)]
     chooser = pointwise((seed, "places"), places)
     return by_choice((seed, "pick"), reshaped(chooser, (*chooser.shape, *ends)), found)
 
 
-def _reach(column: Cells, size: int) -> tuple[Array, Array]:
+def reach_of(column: Cells, size: int) -> tuple[Array, Array]:
     """Return the first and last place that each index may reach along an axis of `size`."""
     span = column.span
     if span is None or (span.low < 0).any() or (span.high >= size).any():
@@ -137,7 +137,7 @@ def sliced_cells(cells: Cells, axis: int, first: int, last: int) -> Cells:
     )
 
 
-def _remaining(column: Cells, table: Cells, axis: int) -> Cells:
+def remaining(column: Cells, table: Cells, axis: int) -> Cells:
     """Return an index less the place where its reach begins: nothing where it is the only one."""
     span = column.span
     if span is None or (span.low < 0).any() or (span.high >= table.shape[axis]).any() or table.kinds[axis] != EACH:
@@ -230,23 +230,3 @@ def _scattered(forms: Bits, places: Array, new_forms: Bits, combine: object) -> 
     added = mixed(new_forms, token("scatter", combine))
     np.add.at(result, places, np.broadcast_to(added, (places.size, *forms.shape[1:])))
     return result
-
-
-def put_by_data(seed: object, cells: Cells, axes: tuple[int, ...], indices: Cells, updates: Cells) -> Cells:
-    """Return the array with elements replaced, along `axes`, at places that the data chooses.
-
-    Args:
-        indices: Where the updates go; of size 1 along `axes` or along every axis.
-        updates: What goes there; likewise.
-    """
-    places = reduced(indices, [axis for axis in axes if axis < indices.rank], (seed, "places"), ordered=True)
-    news = any_of(updates, tuple(axis for axis in axes if axis < updates.rank), (seed, "updates"))
-    on_grid = aligned([cells, places, news])
-    result = joined(seed, on_grid, selects=True)
-    old, chooser, new = on_grid.operands
-    certain = every(chooser.owners) | every(old.owners & new.owners)
-    # What is put back where it was taken from does not depend on where that was.
-    open_ended = several(may(old.owners) | may(new.owners))
-    certain = np.where(open_ended, every(old.owners & new.owners), certain)
-    owners = packed(result.owners & (SAMPLES | FLAGS), certain, certain)
-    return replace(result, owners=np.broadcast_to(owners, result.owners.shape))

@@ -17,6 +17,7 @@ import onnxruntime
 import torch
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail as RuntimeFail
 from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument as RuntimeInvalid
+from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as RuntimeLacks
 from torch import nn
 
 from bn_audit.audit import read_subject
@@ -104,9 +105,19 @@ def proof_of(model: onnx.ModelProto | bytes) -> Proof:
 
 
 def exported(
-    module: nn.Module, inputs: tuple[torch.Tensor, ...], *, dynamo: bool = False, opset: int = 17, dynamic: bool = True
+    module: nn.Module,
+    inputs: tuple[torch.Tensor, ...],
+    *,
+    dynamo: bool = False,
+    opset: int = 17,
+    dynamic: bool = True,
+    training: bool = False,
 ) -> bytes:
-    """Return the module as one of torch's exporters writes it, with an open batch axis in front of each input."""
+    """Return the module as one of torch's exporters writes it, with an open batch axis in front of each input.
+
+    Args:
+        training: Layers stay in the mode they are in; legacy exporter only.
+    """
     buffer = io.BytesIO()
     names = [f"x{i}" for i in range(len(inputs))]
     with warnings.catch_warnings(), torch.no_grad(), contextlib.redirect_stdout(io.StringIO()):
@@ -120,8 +131,17 @@ def exported(
             program.save(buffer)
         else:
             axes = {name: {0: "batch"} for name in names} if dynamic else None
+            mode = torch.onnx.TrainingMode.PRESERVE if training else torch.onnx.TrainingMode.EVAL
             torch.onnx.export(
-                module, inputs, buffer, dynamo=False, opset_version=opset, input_names=names, dynamic_axes=axes
+                module,
+                inputs,
+                buffer,
+                dynamo=False,
+                opset_version=opset,
+                input_names=names,
+                dynamic_axes=axes,
+                training=mode,
+                do_constant_folding=not training,
             )
     return buffer.getvalue()
 
@@ -169,7 +189,7 @@ def measured(
         session = session_of(model, draws)
         base = session.draw(0, count)
         session.run(base)
-    except (RuntimeFail, RuntimeInvalid) as error:
+    except (RuntimeFail, RuntimeInvalid, RuntimeLacks) as error:
         raise Unrunnable(str(error)) from error
     runs = [session.run(base)]
     changed = []

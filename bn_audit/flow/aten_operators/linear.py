@@ -13,6 +13,7 @@ from bn_audit.flow.aten_operators.shaping import swapped
 from bn_audit.flow.call import Result
 from bn_audit.flow.cells import EACH, Cells, ShapeConflictError, UndecidableError, less_certain
 from bn_audit.flow.choice import chosen
+from bn_audit.flow.coarsening import fitting
 from bn_audit.flow.constants import Constant
 from bn_audit.flow.contraction import contracted, matrix_product
 from bn_audit.flow.movement import reshaped, tiled, transposed
@@ -27,7 +28,16 @@ def matmul(arguments: Arguments) -> Result:
     names = {"aten.mv": ("self", "vec"), "aten.dot": ("self", "tensor"), "aten.vdot": ("self", "other")}
     default = ("self", "other" if arguments.has("other") else "mat2")
     left, right = names.get(arguments.op, default)
-    return matrix_product(MATMUL, arguments.operand(left), arguments.operand(right))
+    return multiplied(MATMUL, arguments.operand(left), arguments.operand(right))
+
+
+def multiplied(seed: object, left: Operand, right: Operand) -> Cells:
+    """Return a matrix product, of operands with no more cells than it takes."""
+    letters = "abcdefghijklmnopqrstuvw"
+    if len(left.shape) >= 2 <= len(right.shape):
+        terms = [letters[: n - 2][::-1] + pair for n, pair in ((len(left.shape), "xy"), (len(right.shape), "yz"))]
+        left, right = fitting([left, right], terms)
+    return matrix_product(seed, left, right)
 
 
 def linear(arguments: Arguments) -> Result:
@@ -39,7 +49,8 @@ def projected(features: Operand, weight: Operand, bias: Operand | None) -> Cells
     """Return a linear layer; weight of shape (O, I) or (I,), bias of shape (O,)."""
     lead = "abcdefghijklmnopqrstuvw"[: len(features.shape) - 1]
     out = "y" if len(weight.shape) == 2 else ""
-    result = contracted(MATMUL, [features, weight], [lead + "x", out + "x"], lead + out)
+    terms = [lead + "x", out + "x"]
+    result = contracted(MATMUL, fitting([features, weight], terms), terms, lead + out)
     return result if bias is None else added("add", [result, bias])
 
 
@@ -50,7 +61,7 @@ def add_matmul(arguments: Arguments) -> Result:
     if arguments.op == "aten.addr":
         total = contracted("outer", [one, other], ["x", "y"], "xy")
     else:
-        total = matrix_product(MATMUL, one, other)
+        total = multiplied(MATMUL, one, other)
     if arguments.op == "aten.addbmm":
         total = reduced(total, (0,), "aten.sum", keep=False, kind="sum")
     scaled = scaled_by(arguments, total, "alpha")
@@ -74,7 +85,7 @@ def einsum(arguments: Arguments) -> Result:
         raise ShapeConflictError(f"{len(operands)} operands for the equation {left}->{out}")
     if any(len(set(term)) != len(term) for term in terms):
         raise UndecidableError("an einsum takes a diagonal")
-    return contracted(("einsum", tuple(terms), out), operands, terms, out)
+    return contracted(("einsum", tuple(terms), out), fitting(operands, terms), terms, out)
 
 
 def _without_ellipsis(terms: list[str], operands: list[Operand]) -> list[str]:
@@ -138,7 +149,7 @@ def attention(arguments: Arguments) -> Result:
     mask = next((arguments.operand(name) for name in ("attn_mask", "attn_bias") if arguments.has(name)), None)
     if mask is not None:
         score = masked(score, mask, is_bool=arguments.dtype_of(mask) == "bool")
-    result = matrix_product(MATMUL, softmax("softmax", score, (score.rank - 1,)), value)
+    result = multiplied(MATMUL, softmax("softmax", score, (score.rank - 1,)), value)
     if isinstance(mask, Cells):
         # What the data hides may be just what belongs to other samples.
         result = less_certain(result)
@@ -149,7 +160,7 @@ def attention(arguments: Arguments) -> Result:
 def scores(arguments: Arguments, query: Cells, key: Cells) -> Cells:
     """Return the scores before the softmax, minus infinity where a causal mask hides them."""
     scale = arguments.raw("scale")
-    score = matrix_product((MATMUL, "scaled", scale if isinstance(scale, float) else None), query, swapped(key, -1, -2))
+    score = multiplied((MATMUL, "scaled", scale if isinstance(scale, float) else None), query, swapped(key, -1, -2))
     if not arguments.flag("is_causal", False):
         return score
     rows_, columns = score.shape[-2:]
@@ -216,7 +227,7 @@ def gram(arguments: Arguments) -> Result:
     turned = transposed(other, [*(d % other.rank for d in second), *right])
     rows_, inner = [one.shape[a] for a in left], [one.shape[d] for d in first]
     columns = [other.shape[a] for a in right]
-    flat = matrix_product(
+    flat = multiplied(
         MATMUL,
         reshaped(moved, (math.prod(rows_), math.prod(inner))),
         reshaped(turned, (math.prod(inner), math.prod(columns))),

@@ -10,7 +10,7 @@ import numpy as np
 from bn_audit.flow.algebra import as_cells
 from bn_audit.flow.aten_operators.arguments import Arguments, Table, axis_of, rows
 from bn_audit.flow.call import Result
-from bn_audit.flow.cells import Cells, ShapeConflictError
+from bn_audit.flow.cells import Cells, ShapeConflictError, UndecidableError
 from bn_audit.flow.movement import broadcast, reshaped, sliced, squeezed, taken, tiled, transposed
 
 
@@ -241,6 +241,23 @@ def unfold(arguments: Arguments) -> Result:
     return transposed(windows, [*order, axis + 1])
 
 
+def as_strided(arguments: Arguments) -> Result:
+    """The elements in the order of the memory, where operand and result both fill it."""
+    cells = arguments.cells("self")
+    order = arguments.integers("input_order")
+    sizes, strides = arguments.integers("size") or (), arguments.integers("stride") or ()
+    if order is None or arguments.integer("storage_offset", 0) or len(order) != cells.rank:
+        raise UndecidableError("where its elements lie in memory is not recorded")
+    axes = sorted(range(len(sizes)), key=lambda axis: (-strides[axis], axis))
+    expected = 1
+    for axis in reversed(axes):
+        if sizes[axis] != 1 and strides[axis] != expected:
+            raise UndecidableError("its result does not fill its memory")
+        expected *= sizes[axis]
+    stored = reshaped(transposed(cells, order), sizes_of(arguments, cells.shape, [sizes[axis] for axis in axes]))
+    return transposed(stored, [axes.index(axis) for axis in range(len(sizes))])
+
+
 def atleast(arguments: Arguments) -> Result:
     cells = as_cells(arguments.operand("self"))
     rank = {"aten.atleast_1d": 1, "aten.atleast_2d": 2}.get(arguments.op, 3)
@@ -273,5 +290,6 @@ TABLE: Table = rows(
     ("pixel_unshuffle.default", pixel_unshuffle),
     ("channel_shuffle.default native_channel_shuffle.default", channel_shuffle),
     ("unfold.default unfold_copy.default", unfold),
+    ("as_strided.default as_strided_copy.default", as_strided),
     ("atleast_1d.default atleast_2d.default atleast_3d.default", atleast),
 )

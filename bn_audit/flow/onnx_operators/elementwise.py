@@ -20,8 +20,10 @@ from bn_audit.flow.algebra import (
 from bn_audit.flow.call import Call, Handler, Result
 from bn_audit.flow.cells import DOUBT, SAME, TRUE, ZERO, Cells
 from bn_audit.flow.choice import chosen
+from bn_audit.flow.constants import Constant
 from bn_audit.flow.movement import broadcast
 from bn_audit.flow.reduction import reduced
+from bn_audit.flow.spans import between
 from bn_audit.flow.tokens import token
 
 KEEP_ZERO = frozenset(
@@ -77,7 +79,6 @@ PLAIN = frozenset(
         "Max",
         "Mean",
         "Min",
-        "Mod",
         "PRelu",
         "Pow",
         "Reciprocal",
@@ -196,6 +197,16 @@ def extreme(call: Call) -> Result:
     return pointwise(call.seed, operands)
 
 
+def modulo(call: Call) -> Result:
+    """A remainder by a positive constant lies below it."""
+    result = pointwise(call.seed, call.operands())
+    divisor = call.operand(1)
+    values = divisor.values() if isinstance(divisor, Constant) else None
+    if values is None or values.size != 1 or call.integer("fmod", 0) or values.dtype.kind not in "iu":
+        return result
+    return replace(result, range=between(result.forms, 0, int(values.reshape(-1)[0]) - 1))
+
+
 def gated(call: Call) -> Result:
     """SwiGLU: the second array times an activation of the first that keeps zero."""
     gate = keeping_zero((call.seed, "gate"), as_cells(call.operand(0)))
@@ -208,6 +219,7 @@ TABLE: dict[str, Handler] = {
     **dict.fromkeys(SELECTING, selecting),
     **dict.fromkeys(("Max", "Min", "Mean"), extreme),
     "SwiGLU": gated,
+    "Mod": modulo,
     "Add": add,
     "Sum": add,
     "Sub": subtract,

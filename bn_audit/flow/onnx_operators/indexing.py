@@ -12,9 +12,10 @@ from bn_audit.flow.call import Call, Handler, Result
 from bn_audit.flow.cells import Cells, ShapeConflictError, UndecidableError
 from bn_audit.flow.choice import chosen
 from bn_audit.flow.constants import Array, Constant
-from bn_audit.flow.lookup import chosen_along, gathered, looked_up, picked, put, put_by_data
+from bn_audit.flow.lookup import chosen_along, gathered, looked_up, picked, put
 from bn_audit.flow.movement import broadcast, reshaped, sliced, taken
 from bn_audit.flow.onnx_operators.shaping import axis_of
+from bn_audit.flow.overwriting import put_by_data, written
 from bn_audit.flow.reduction import reduced
 from bn_audit.flow.values import known
 
@@ -111,15 +112,12 @@ def scatter_nd(call: Call) -> Result:
     indices = indices_at(call, 1)
     if indices is None:
         places = as_cells(call.operand(1))
-        depth = places.shape[-1]
-        one = (1,) * (cells.rank - depth)
-        rows = reshaped(places, (math.prod(places.shape), *(1,) * (cells.rank - 1)))
-        news = reshaped(updates, (math.prod(places.shape[:-1]), *one[1:], *cells.shape[depth:]))
-        news = reshaped(news, (news.shape[0], *(1,) * (depth - 1), *cells.shape[depth:]))
-        return put_by_data("ScatterND", cells, tuple(range(depth)), rows, news)
+        last, depth = places.rank - 1, places.shape[-1]
+        columns = [reshaped(sliced(places, last, i, 1, 1), places.shape[:-1]) for i in range(depth)]
+        return written(("ScatterND", reduction_of(call)), cells, columns, updates)
     depth = indices.shape[-1]
-    columns = [np.moveaxis(indices, -1, 0)[i] for i in range(depth)]
-    rows_known = [np.where(c < 0, c + cells.shape[i], c) for i, c in enumerate(columns)]
+    known_columns = [np.moveaxis(indices, -1, 0)[i] for i in range(depth)]
+    rows_known = [np.where(c < 0, c + cells.shape[i], c) for i, c in enumerate(known_columns)]
     flat = ravelled(rows_known, cells.shape[:depth])
     return put(cells, flat, updates, tuple(range(depth)), combine=reduction_of(call))
 

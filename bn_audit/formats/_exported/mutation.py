@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from bn_audit.formats._exported.document import size_of
+from bn_audit.formats._exported.memory import is_contiguous
 from bn_audit.formats._exported.views import is_view, written_back
 from bn_audit.subject.graph import InputRef, Node
 
@@ -163,7 +163,7 @@ class _State:
                     yield self._own(node.inputs[item.index])
 
     def _note_views(self, node: Node, present: Node) -> None:
-        certainty = is_view(node, self._dtype, self._is_contiguous)
+        certainty = is_view(node, self._dtype, lambda name: is_contiguous(self.metadata.get(name)))
         first = node.attributes.get("self", node.attributes.get("input"))
         if certainty is False or not isinstance(first, InputRef):
             return
@@ -207,19 +207,3 @@ class _State:
 
     def _dtype(self, name: str) -> object:
         return self._meta(name).get("dtype")
-
-    def _is_contiguous(self, name: str) -> bool | None:
-        """Return whether a value lies in memory in row-major order; None where its sizes are not numbers."""
-        meta = self._meta(name)
-        sizes, strides = meta.get("sizes"), meta.get("strides")
-        if not isinstance(sizes, list) or not isinstance(strides, list) or len(sizes) != len(strides):
-            return None
-        expected = 1
-        for axis in reversed(range(len(sizes))):
-            size, stride = size_of(sizes[axis]), size_of(strides[axis])
-            if size != 1 and stride != expected:
-                return False if isinstance(stride, int) else None
-            if not isinstance(size, int):
-                return True if axis == 0 else None
-            expected *= size
-        return True

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from bn_audit.errors import LimitExceededError
 from bn_audit.formats._exported.document import Json, Reader, encodable, is_integer
 from bn_audit.formats._exported.graph import operator_of
+from bn_audit.formats._exported.memory import memory_order
 from bn_audit.formats._exported.modules import ModuleStacks
 from bn_audit.formats._exported.mutation import without_mutation
 from bn_audit.formats._exported.symbols import plain_size
@@ -202,6 +203,8 @@ class _Translation:
         op = operator_of(target)[1]
         if op.startswith(_TYPED):
             attributes["input_dtypes"] = tuple(self._dtype(known.get(name)) for name in inputs)
+        if op.startswith("aten.as_strided") and inputs:
+            attributes["input_order"] = memory_order(known.get(inputs[0]))
         outputs = tuple(_names(reader, reader.sequence(node.get("outputs"), "outputs of a node")))
         metadata = node.get("metadata")
         stack = metadata.get("nn_module_stack") if isinstance(metadata, dict) else None
