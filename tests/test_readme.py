@@ -31,7 +31,7 @@ def test_the_first_two_shell_blocks_are_one_line_each() -> None:
     first, second = readme.shell_blocks(TEXT)[:2]
     assert "\n" not in first + second
     assert first.startswith("python3 -m venv ")
-    assert second.endswith("&& pytest")
+    assert second.endswith("&& pytest -n auto")
     assert all("-c .ci/constraints.txt" in line for line in (first, second))
 
 
