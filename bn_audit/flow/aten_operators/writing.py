@@ -22,8 +22,8 @@ from bn_audit.flow.cells import Cells
 from bn_audit.flow.choice import chosen
 from bn_audit.flow.constants import Constant
 from bn_audit.flow.lookup import any_of, by_choice, put
-from bn_audit.flow.overwriting import put_by_data
 from bn_audit.flow.movement import broadcast, reshaped, sliced, transposed
+from bn_audit.flow.overwriting import put_by_data
 from bn_audit.flow.reduction import running
 from bn_audit.flow.values import operand
 
