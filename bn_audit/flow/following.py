@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from bn_audit.flow.call import Call, Evaluator, Handler
-from bn_audit.flow.cells import MET, ShapeConflictError, UndecidableError
+from bn_audit.flow.cells import MET, ShapeConflictError, UndecidableError, may, several
 from bn_audit.flow.constants import Array, Constant, Ledger
 from bn_audit.flow.values import Lost, Several, Value
 from bn_audit.subject.graph import Graph, Node
@@ -70,6 +70,7 @@ class Run:
         relaxing: Whether a hard-coded leading 1 beside an open size in a reshape counts as the batch.
         declared_batch: The batch size that the graph was declared for; None where it is open.
         deadline: When to give up, by the clock of ``time.monotonic``.
+        met: Whether samples may have met anywhere.
     """
 
     dialect: Dialect
@@ -84,6 +85,7 @@ class Run:
     remarks: dict[tuple[str, str], tuple[str, Node, str]] = field(default_factory=dict)
     conflicts: list[Lost] = field(default_factory=list)
     outputs: dict[str, Value] = field(default_factory=dict)
+    met: bool = False
     _constants: dict[int, Constant] = field(default_factory=dict)
     _depth: int = 0
     _held: int = 0
@@ -203,6 +205,8 @@ class Run:
         self._held += value.owners.size
         if self._held > MAX_HELD:
             return Lost(node, f"more than {MAX_HELD} cells are needed")
+        if not self.met and several(may(value.owners)).any():
+            self.met = True
         if (value.owners & MET).any():
             self.remark("mixes", node, "")
             return replace(value, owners=value.owners & ~MET)

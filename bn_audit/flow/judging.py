@@ -16,6 +16,9 @@ from bn_audit.flow.tokens import Bits
 from bn_audit.flow.values import Lost, Several, Value, is_mixed, may_mix
 from bn_audit.subject.graph import Node
 
+QUANTISERS = frozenset({"DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM"})
+"""Operators that choose one range for all they are given."""
+
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
@@ -152,8 +155,15 @@ def _form(value: Cells | Constant) -> tuple[object, ...]:
     return tuple(value.forms.reshape(-1).tolist())
 
 
+def meeting(node: Node) -> str:
+    """Return a clause that says how samples meet at a node."""
+    if node.op in QUANTISERS:
+        return f"{node.op} chooses one activation range for the whole batch"
+    return f"{node.op} combines values of several samples"
+
+
 def _what(step: Step | None) -> str:
-    return f"{step.node.op} combines values of several samples" if step else "values of several samples are combined"
+    return meeting(step.node) if step else "values of several samples are combined"
 
 
 def _mixing(value: Cells | Constant, rows: Rows, run: Run) -> Judgement:

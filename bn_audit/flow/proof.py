@@ -17,7 +17,7 @@ from bn_audit.flow.cells import MAX_BATCH, UndecidableError
 from bn_audit.flow.constants import Ledger
 from bn_audit.flow.feeding import OPEN_SIZES, Feed, fed, feed_of
 from bn_audit.flow.following import Dialect, Run
-from bn_audit.flow.judging import Judgement, judge
+from bn_audit.flow.judging import QUANTISERS, Judgement, judge, meeting
 from bn_audit.flow.onnx_operators.table import ONNX
 from bn_audit.flow.values import Lost
 from bn_audit.subject.graph import Graph, Node
@@ -27,9 +27,6 @@ DIALECTS: dict[str, Dialect] = {"aten": ATEN, "onnx": ONNX}
 
 TIME_LIMIT = 30.0
 """Seconds after which what is not decided stays so; the slowest network measured takes a sixth of it."""
-
-QUANTISERS = frozenset({"DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM"})
-"""Operators that choose one range for all they are given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,17 +159,26 @@ def _marks(model: str, runs: _Runs, judgements: dict[str, Judgement]) -> tuple[F
     if runs.way.feed.declared is None:
         for node, what in first.replaced.values():
             add("fixed-batch", node, what)
-    try:
-        for kind, node, why in runs.way.run(first.batch_size, forgiving=True).remarks.values():
-            quantises = kind == "mixes" and node.op in QUANTISERS
-            clause = "one activation range for the whole batch" if quantises else f"{node.op} combines several samples"
-            add("quantises" if quantises else kind, node, why or clause)
-    except UndecidableError:
-        pass
+    for node, kind, why in _meetings(runs):
+        add(kind, node, why)
     for judgement in judgements.values():
-        if judgement.node is not None and judgement.verdict in ("position", "size"):
-            add(judgement.verdict, judgement.node, judgement.why)
+        if judgement.node is not None and judgement.verdict in ("mixes", "position", "size"):
+            quantises = judgement.verdict == "mixes" and judgement.node.op in QUANTISERS
+            add("quantises" if quantises else judgement.verdict, judgement.node, judgement.why)
     return tuple(found.values())
+
+
+def _meetings(runs: _Runs) -> Iterator[tuple[Node, str, str]]:
+    """Yield every node at which samples meet, the kind of meeting and a clause about it."""
+    if not runs.first.met:
+        return
+    try:
+        again = runs.way.run(runs.first.batch_size, forgiving=True)
+    except UndecidableError:
+        return
+    for kind, node, why in again.remarks.values():
+        quantises = kind == "mixes" and node.op in QUANTISERS
+        yield node, "quantises" if quantises else kind, why or meeting(node)
 
 
 def _proof(
