@@ -11,8 +11,8 @@ from bn_audit.flow.tokens import token
 from bn_audit.flow.values import Lost, Value
 from bn_audit.subject.graph import Dim, Graph, GraphValue, Node
 
-BATCH_NAMES = ("batch", "batch_size", "batchsize", "bs", "n", "b")
-"""Names of symbolic sizes that mean the number of samples."""
+BATCH_NAMES = ("bs", "n", "b")
+"""Names of symbolic sizes that mean the number of samples, beside those that begin with ``batch``."""
 
 OPEN_SIZES: tuple[tuple[int, int], ...] = ((224, 8), (256, 16), (64, 64), (512, 32), (96, 7))
 """What open sizes are taken to be, in the order tried: of axes of images (from the third of four on), of any others."""
@@ -44,8 +44,12 @@ class Feed:
         )
 
 
-def feed_of(graph: Graph) -> Feed:
-    """Return where the samples lie in each input: along its symbolic batch axis, else along the first axis."""
+def feed_of(graph: Graph, *, named_only: bool = True) -> Feed:
+    """Return where the samples lie in each input: along its symbolic batch axis, else along the first axis.
+
+    Args:
+        named_only: Where one size is called a batch, inputs without it are shared by all samples.
+    """
     ranked = [value for value in graph.inputs if value.shape]
     open_first = [value for value in ranked if not isinstance(_first(value), int)]
     named = [size for value in ranked for size in value.shape or () if _means_batch(size)]
@@ -54,7 +58,8 @@ def feed_of(graph: Graph) -> Feed:
     symbol = (
         named[0] if named else next((_first(value) for value in open_first if isinstance(_first(value), str)), None)
     )
-    axes = tuple(_open_axis(value, symbol) for value in graph.inputs)
+    strict = named_only and bool(named)
+    axes = tuple(_open_axis(value, symbol, strict=strict) for value in graph.inputs)
     return Feed(graph.inputs, axes, symbol if isinstance(symbol, str) else None, None)
 
 
@@ -63,15 +68,15 @@ def _first(value: GraphValue) -> Dim:
 
 
 def _means_batch(size: Dim) -> bool:
-    return isinstance(size, str) and size.lower() in BATCH_NAMES
+    return isinstance(size, str) and (size.lower() in BATCH_NAMES or size.lower().startswith("batch"))
 
 
-def _open_axis(value: GraphValue, symbol: Dim) -> int | None:
+def _open_axis(value: GraphValue, symbol: Dim, *, strict: bool) -> int | None:
     if not value.shape:
         return None
     if isinstance(symbol, str) and symbol in value.shape:
         return value.shape.index(symbol)
-    return None if isinstance(value.shape[0], int) else 0
+    return None if strict or isinstance(value.shape[0], int) else 0
 
 
 def _fixed(graph: Graph, ranked: list[GraphValue]) -> Feed:

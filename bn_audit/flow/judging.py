@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bn_audit.flow.blame import counterpart, differs, first_step, is_uneven
-from bn_audit.flow.cells import DOUBT, Cells, explicit, may, several, some
+from bn_audit.flow.cells import DOUBT, LINE, Cells, explicit, may, several, some
 from bn_audit.flow.constants import Constant
 from bn_audit.flow.following import Run, Step
 from bn_audit.flow.movement import reshaped
@@ -135,9 +135,10 @@ def _without_rows(value: Cells | Constant, other: Value | None, run: Run) -> Jud
         same = isinstance(other, Cells | Constant) and other.shape == value.shape and _form(other) == _form(value)
         if other is None or same:
             return Judgement("independent")
-        why = "the output has no batch axis: it is a constant that changes with the number of rows"
-        known = isinstance(value, Constant) and isinstance(other, Constant)
-        return Judgement("size" if known else "undecided", _last(run, value), why if known else f"whether {why[28:]}")
+        changes = "a constant that changes with the number of rows"
+        if isinstance(value, Constant) and isinstance(other, Constant):
+            return Judgement("size", _last(run, value), f"the output has no batch axis: it is {changes}")
+        return Judgement("undecided", _last(run, value), f"the output has no batch axis, and may be {changes}")
     if several(some(value.owners)).any():
         step = first_step(run, value, lambda _, v: is_mixed(v))
         return Judgement("mixes", step.node if step else None, f"{_what(step)}, and the output has no batch axis")
@@ -178,8 +179,11 @@ def _mixing(value: Cells | Constant, rows: Rows, run: Run) -> Judgement:
 def _possible(value: Value, run: Run) -> Judgement:
     step = first_step(run, value, lambda _, v: may_mix(v))
     node = step.node if step else None
-    what = node.op if node else "an operator"
-    return Judgement("undecided", node, f"whether {what} lets samples meet depends on the data")
+    if node is None:
+        return Judgement("undecided", None, "which part of an array of several samples is read is not known")
+    if step is not None and any(_is_unread(operand) for operand in step.inputs):
+        return Judgement("undecided", node, f"{node.op} meets a constant along the batch that is too large to read")
+    return Judgement("undecided", node, f"whether {node.op} lets samples meet depends on the data")
 
 
 def _last(run: Run, value: Value) -> Node | None:
@@ -200,10 +204,17 @@ def _is_doubtful(step: Step | None, otherwise: bool) -> bool:
     if step is None:
         return otherwise
     return any(
-        (isinstance(operand, Constant) and operand.size > 1 and operand.values() is None)
-        or (isinstance(operand, Cells) and not may(operand.owners).any() and bool((operand.owners & DOUBT).any()))
+        _is_unread(operand) or (isinstance(operand, Cells) and not may(operand.owners).any() and _is_open(operand))
         for operand in step.inputs
     )
+
+
+def _is_unread(operand: Value) -> bool:
+    return isinstance(operand, Constant) and operand.size > 1 and operand.values() is None
+
+
+def _is_open(constant: Cells) -> bool:
+    return LINE in constant.kinds or bool((constant.owners & DOUBT).any())
 
 
 def _size(value: Cells | Constant, rows: Rows, other: Cells | Constant, first: Run, second: Run) -> Judgement:

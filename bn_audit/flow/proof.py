@@ -136,9 +136,16 @@ def _followed(attempt: _Attempt, batch_sizes: tuple[int, int]) -> _Runs:
 
 def _ways(attempt: _Attempt) -> Iterator[_Attempt]:
     """Yield other ways to follow the graph, the most faithful first."""
+    feeds = [attempt.feed]
+    loose = feed_of(attempt.graph, named_only=False)
+    if loose != attempt.feed:
+        feeds.append(loose)
     sizes = OPEN_SIZES if attempt.feed.has_open_sizes else OPEN_SIZES[:1]
-    ways = [replace(attempt, sizes=size, relaxing=relaxing) for size in sizes for relaxing in (False, True)]
-    yield from ways[1:]
+    for size in sizes:
+        for feed in feeds:
+            for relaxing in (False, True):
+                if (size, feed, relaxing) != (attempt.sizes, attempt.feed, attempt.relaxing):
+                    yield replace(attempt, sizes=size, feed=feed, relaxing=relaxing)
 
 
 def _conflicts(run: Run) -> int:
