@@ -172,7 +172,7 @@ def pool(call: Call) -> Result:
         raise ShapeConflictError(f"a window of {taps} on {operand.shape}")
     windows = windows_of(call, operand.shape[2:], taps)
     pad = call.constant(np.array(-np.inf if call.node.op == "MaxPool" else 0.0, np.float32)).cells()
-    result = pooled(call.seed, operand, windows, POOLS[call.node.op], pad)
+    result = pooled(call.seed, operand, windows, POOLS.get(call.node.op, "other"), pad)
     return result, result
 
 
