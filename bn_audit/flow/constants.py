@@ -113,7 +113,9 @@ class Constant:
 
     @property
     def is_light(self) -> bool:
-        """Whether the values are at hand or few."""
+        """Whether the values are at hand and few; repeated ones count once, whatever the batch size."""
+        if self._values is not None:
+            return thinned(self._values).size <= MAX_FOLDED
         return self.size <= MAX_FOLDED and self.values() is not None
 
     def form(self) -> np.uint64:

@@ -24,10 +24,14 @@ from bn_audit.flow.cells import (
     certain_of_all,
     explicit,
     grid,
+    may,
     tidied,
 )
 from bn_audit.flow.spans import moved
 from bn_audit.flow.tokens import digest, mixed, token
+
+MAX_REPEATED = 1 << 13
+"""Elements along regrouped axes up to which a constant keeps a cell for each."""
 
 
 def transposed(cells: Cells, order: Sequence[int]) -> Cells:
@@ -54,7 +58,8 @@ def reshaped(cells: Cells, shape: Sequence[int]) -> Cells:
         raise ShapeConflictError(f"{cells.shape} has not as many elements as {new}")
     groups = list(_groups(cells.shape, new))
     opened = tuple(a for old, _ in groups if len(old) > 1 or len(_) > 1 for a in old if _holds_cells(cells, old))
-    cells = explicit(cells, opened)
+    kept = [] if may(cells.owners).any() else [pair for pair in groups if _is_repeated(cells, *pair)]
+    cells = explicit(cells, (*opened, *(axis for old, _ in kept for axis in old)))
     kinds, along, forms, lined = [SAME] * len(new), [1] * len(new), cells.forms, False
     for old, fresh in groups:
         regrouped = len(old) > 1 or len(fresh) > 1
@@ -70,7 +75,16 @@ def reshaped(cells: Cells, shape: Sequence[int]) -> Cells:
     forms = forms.reshape(along)
     span = moved(None if lined else cells.span, forms, lambda numbers: numbers.reshape(along))
     result = replace(cells, shape=new, kinds=tuple(kinds), owners=cells.owners.reshape(along), forms=forms, range=span)
-    return tidied(result) if opened else result
+    return tidied(result) if opened and not kept else result
+
+
+def _is_repeated(cells: Cells, old: Sequence[int], fresh: Sequence[int]) -> bool:
+    """Whether axes are regrouped along one of which elements repeat and along another not: most often a constant for
+    each sample, and samples and heads put into one axis. One cell would not tell the samples' parts apart.
+    """
+    kinds = [cells.kinds[axis] for axis in old]
+    few = math.prod(cells.shape[axis] for axis in old) <= MAX_REPEATED
+    return len(fresh) < len(old) and few and SAME in kinds and LINE in kinds
 
 
 def _holds_cells(cells: Cells, axes: Sequence[int]) -> bool:

@@ -215,13 +215,13 @@ TABLE: dict[str, Computation] = computed(
     ("torch.sym_int math.trunc", unary(lambda x: np.trunc(x).astype(np.int64))),
     ("math.ceil", unary(lambda x: np.ceil(x).astype(np.int64))),
     ("math.floor", unary(lambda x: np.floor(x).astype(np.int64))),
-    ("_to_copy.default to.dtype to.dtype_layout prims.convert_element_type.default", cast),
+    ("_to_copy.default to.dtype to.device to.dtype_layout prims.convert_element_type.default", cast),
     ("clamp.default clamp.Tensor clip.default clamp_min.default clamp_max.default", clamp),
     ("where.self where.ScalarSelf where.ScalarOther where.Scalar", where),
     ("masked_fill.Scalar masked_fill.Tensor", masked_fill),
     (
         "alias.default detach.default clone.default contiguous.default lift_fresh.default lift_fresh_copy.default"
-        " to.device detach_copy.default alias_copy.default _operator.pos",
+        " detach_copy.default alias_copy.default _operator.pos",
         identity,
     ),
 )

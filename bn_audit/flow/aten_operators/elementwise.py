@@ -66,7 +66,7 @@ SYMBOLIC = """
 
 IDENTITIES = """
     alias.default detach.default clone.default contiguous.default lift_fresh.default lift_fresh_copy.default
-    lift.default positive.default detach_copy.default alias_copy.default to.device to.other cpu.default
+    lift.default positive.default detach_copy.default alias_copy.default to.other cpu.default
 """
 """Operators that give their operand back."""
 
@@ -116,7 +116,7 @@ def dropout(arguments: Arguments) -> Result:
 
 def _dropped(arguments: Arguments) -> Value:
     if not arguments.flag("train", True) or arguments.number("p", 0.5) == 0:
-        return arguments.operand("input")
+        return arguments.operand("self" if arguments.has("self") else "input")
     return keeping_zero(("dropout", arguments.call.node.name), first(arguments))
 
 
@@ -225,7 +225,8 @@ TABLE: Table = rows(
     (SYMBOLIC, plain),
     (SELECTING, selecting),
     (IDENTITIES, identity),
-    ("to.dtype _to_copy.default to.dtype_layout to.prim_Device to.prim_dtype prims.convert_element_type.default", cast),
+    ("to.dtype to.device to.dtype_layout to.prim_Device to.prim_dtype", cast),
+    ("_to_copy.default prims.convert_element_type.default", cast),
     ("float.default double.default half.default", identity),
     ("type_as.default", type_as),
     ("add.Tensor add.Scalar", add),

@@ -30,6 +30,8 @@ def view(arguments: Arguments) -> Array:
     target = sizes_of(arguments, array.shape, wanted)
     if math.prod(target) != array.size:
         raise ShapeConflictError(f"{array.shape} has not as many elements as {target}")
+    if target == array.shape:
+        return array
     if thinned(array).size == 1:
         return np.broadcast_to(thinned(array).reshape(()), target)
     return small(array).reshape(target)
