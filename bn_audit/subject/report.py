@@ -12,6 +12,8 @@ from bn_audit.subject.subject import Model, OutputFlow
 
 if TYPE_CHECKING:
     from bn_audit.subject.comparison import Comparison, FrozenPattern
+    from bn_audit.subject.observation import Observation
+    from bn_audit.subject.waiver import KnownFinding, WaivedFinding, Waiver
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,11 +50,14 @@ class Report:
         bytes_read: Bytes of it that the audit read.
         batch_flow: Verdict for each output of each graph; None where no graph was followed.
         flow_seconds: Time the proof took.
+        observation: What the model did when it was run; None where it was not.
         comparison: The source beside its reference, where one was given.
         frozen: The layers claimed frozen, one entry for each pattern given.
         comparison_only: Only the comparison was judged, not the artifact itself: its modes say nothing here.
         unread: Parts that were seen and not read, one reason each.
         deselected: Codes of the rules that the user chose not to check.
+        waived: Findings, or their parts at some locations, that a waiver takes out of `findings`.
+        baselined: The same for what a baseline holds.
     """
 
     source: str
@@ -67,11 +72,14 @@ class Report:
     failed: tuple[Failed, ...] = ()
     batch_flow: tuple[OutputFlow, ...] | None = None
     flow_seconds: float | None = None
+    observation: Observation | None = None
     comparison: Comparison | None = None
     frozen: tuple[FrozenPattern, ...] = ()
     comparison_only: bool = False
     unread: tuple[str, ...] = ()
     deselected: tuple[str, ...] = ()
+    waived: tuple[WaivedFinding, ...] = ()
+    baselined: tuple[Finding, ...] = ()
 
     def at_least(self, level: Severity) -> tuple[Finding, ...]:
         """Return the findings of this severity or worse."""
@@ -112,6 +120,8 @@ class Audit:
             the reason.
         fail_on: The level at which a finding fails the run.
         exit_code: 0 nothing at or above `fail_on`; 1 findings; 3 something could not be audited.
+        unused_waivers: Waivers that apply to what was audited and found nothing to waive there.
+        resolved: Entries of the baseline that no longer occur in the sources that were audited.
     """
 
     reports: tuple[Report, ...]
@@ -119,3 +129,5 @@ class Audit:
     fail_on: Severity
     exit_code: int
     listed: tuple[tuple[str, str], ...] = ()
+    unused_waivers: tuple[Waiver, ...] = ()
+    resolved: tuple[KnownFinding, ...] = ()

@@ -1,0 +1,69 @@
+"""What a team accepts on purpose: waivers, and the findings that they and a baseline take out of the gate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from enum import Enum
+
+from bn_audit.subject.finding import Finding
+
+
+class Design(Enum):
+    """A deliberate design that a waiver declares."""
+
+    MC_DROPOUT = "mc-dropout"
+    """Dropout draws in inference, to sample predictions."""
+    BATCH_STATISTICS = "batch-statistics"
+    """Layers normalise with the current batch on purpose: some GANs, meta-learning, test-time adaptation."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiver:
+    """A decision not to fail for some findings.
+
+    Attributes:
+        codes: The rules that it is about.
+        reason: Why, for whoever reads the report.
+        path: Glob over sources, relative to the folder of the settings; None for every source.
+        layer: Glob over the paths of layers, with everything below; None for every place.
+        expires: The last day on which it holds; None without an end.
+        intent: The design that it declares.
+        origin: Where it stands, such as ``pyproject.toml: waiver 2``.
+    """
+
+    codes: tuple[str, ...]
+    reason: str
+    path: str | None = None
+    layer: str | None = None
+    expires: date | None = None
+    intent: Design | None = None
+    origin: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaivedFinding:
+    """A finding, or the part of it at some locations, that a waiver takes out of the gate."""
+
+    finding: Finding
+    reason: str
+    expires: date | None = None
+    intent: Design | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownFinding:
+    """One entry of a baseline: one rule at one place of one source.
+
+    Attributes:
+        source: Relative to the folder of the baseline, with ``/`` between folders.
+        place: Path of the layer, else name of the node; ``""`` for the artifact as a whole.
+        count: How often it occurs.
+    """
+
+    source: str
+    code: str
+    model: str = ""
+    place: str = ""
+    tensor: str | None = None
+    count: int = 1
