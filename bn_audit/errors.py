@@ -12,7 +12,9 @@
     │   ├── NoModelError            readable, but there is no model in it: optimizer state, a tokenizer
     │   ├── TensorUnavailableError  a tensor has no bytes in the artifact (meta device, missing shard)
     │   ├── UnrelatedError          two artifacts that have nothing in common cannot be compared
-    │   └── FactoryError            a factory or module given to the audit did not give a model
+    │   ├── FactoryError            a factory or module given to the audit did not give a model
+    │   └── RunError                the model could not be run, or fails on a batch
+    │       └── UnsupportedRunError the backend cannot run it in this way
     ├── PluginError                 a plugin file breaks the contract of its folder: a fault of ours
     └── FindingsError               raised on request by ``Report.raise_for_findings()``
 
@@ -70,6 +72,14 @@ class UnrelatedError(ArtifactError):
 
 class FactoryError(ArtifactError):
     """A factory could not be imported, failed, or did not return a model."""
+
+
+class RunError(ArtifactError):
+    """A model could not be loaded for running, or fails on a batch."""
+
+
+class UnsupportedRunError(RunError):
+    """The backend cannot run the model in the way that was asked for; another one, or another way, may."""
 
 
 class PluginError(BnAuditError):

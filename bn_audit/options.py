@@ -7,6 +7,41 @@ from dataclasses import dataclass
 from bn_audit.subject.finding import Intent, Severity
 from bn_audit.subject.scope import ValueScope
 
+DEFAULT_BATCH_SIZES = (1, 2, 3, 8)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepOptions:
+    """How to run a model.
+
+    Attributes:
+        batch_sizes: To compare with each other.
+        tier: ``quick`` or ``full``.
+        inputs: ``NAME=DTYPE:SHAPE`` each: one sample, without the batch axis.
+        inputs_file: Real samples: ``.npz``, ``.npy`` or ``.safetensors``.
+        batch_axis: Axis of the samples; None: the first, or as the artifact declares.
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        dtype: Element type to run in; None for the model's own.
+        threads: Of the backend; None for its own choice.
+        seed: Every random draw follows from it.
+        trust: Code in the file may be run.
+        time_limit: Seconds for each model.
+        memory_limit: Bytes for the process that runs it; None for no limit.
+    """
+
+    batch_sizes: tuple[int, ...] = DEFAULT_BATCH_SIZES
+    tier: str = "full"
+    inputs: tuple[str, ...] = ()
+    inputs_file: str | None = None
+    batch_axis: int | None = None
+    device: str = "cpu"
+    dtype: str | None = None
+    threads: int | None = None
+    seed: int = 0
+    trust: bool = False
+    time_limit: float = 600.0
+    memory_limit: int | None = None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
@@ -26,6 +61,7 @@ class Options:
         exit_zero: Findings do not fail the run.
         jobs: Number of processes for several files.
         flow: Follow the batch through graphs, where the artifact records one.
+        sweep: How to run the model; None: it is not run.
     """
 
     intent: Intent = Intent.DEPLOY
@@ -42,3 +78,4 @@ class Options:
     exit_zero: bool = False
     jobs: int = 1
     flow: bool = True
+    sweep: SweepOptions | None = None

@@ -8,11 +8,14 @@ from functools import cache
 from types import ModuleType
 from typing import TypeVar
 
+import bn_audit.experiments
 import bn_audit.formats
 import bn_audit.reporters
 import bn_audit.rules
+import bn_audit.runners
 from bn_audit.errors import PluginError
 from bn_audit.interfaces import Format, Reporter, Rule
+from bn_audit.running import Experiment, Runner
 
 Plugin = TypeVar("Plugin")
 
@@ -33,6 +36,18 @@ def rules() -> tuple[Rule, ...]:
 def reporters() -> tuple[Reporter, ...]:
     """Return every reporter, by name."""
     return tuple(sorted(_discover(bn_audit.reporters, "REPORTER", Reporter), key=lambda item: item.name))
+
+
+@cache
+def runners() -> tuple[Runner, ...]:
+    """Return every backend, by rank and name."""
+    return tuple(sorted(_discover(bn_audit.runners, "RUNNER", Runner), key=lambda item: (item.rank, item.name)))
+
+
+@cache
+def experiments() -> tuple[Experiment, ...]:
+    """Return every measurement, in the order in which they run."""
+    return tuple(sorted(_discover(bn_audit.experiments, "EXPERIMENT", Experiment), key=lambda item: item.order))
 
 
 def _discover(package: ModuleType, constant: str, kind: type[Plugin]) -> list[Plugin]:

@@ -18,9 +18,10 @@ ROOT = Path(bn_audit.__file__).parent
 LAYERS = (
     {"__main__"},
     {"cli"},
-    {"__init__", "audit", "judging", "options", "reference", "opening", "expansion", "inspection", "live", "repair"},
-    {"policy", "settings", "plugins", "formats", "rules", "runners", "experiments", "reporters"},
-    {"interfaces"},
+    {"__init__", "audit", "judging", "options", "reference", "opening", "expansion", "inspection", "live", "repair"}
+    | {"measuring"},
+    {"policy", "settings", "plugins", "formats", "rules", "runners", "experiments", "sampling", "reporters"},
+    {"interfaces", "running"},
     {"recognition"},
     {"flow", "alignment", "containers"},
     {"subject"},
@@ -62,7 +63,7 @@ PLUGINS = {
 }
 
 HEAVY = {"torch", "onnx", "onnxruntime"}
-NUMPY_AT_THE_TOP = {"flow", "alignment", "experiments", "runners", "live"}
+NUMPY_AT_THE_TOP = {"flow", "alignment", "sampling", "experiments", "runners", "measuring", "live"}
 """Packages that the static check never loads."""
 
 BANNED_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "base", "core", "manager", "tools"}

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from bn_audit.subject.comparison import Comparison, FrozenPattern
     from bn_audit.subject.graph import Graph  # most artifacts have none
     from bn_audit.subject.key_alignment import KeyAlignment
+    from bn_audit.subject.observation import Observation
     from bn_audit.subject.weighted import WeightedLayer
 
 
@@ -38,6 +39,8 @@ class Facts(Flag):
     """The batch flow of the graph was followed."""
     REFERENCE = auto()
     """A second artifact to compare with was given."""
+    OBSERVATION = auto()
+    """The model was run and measured."""
 
 
 FACT_REASONS: dict[Facts, str] = {
@@ -49,6 +52,7 @@ FACT_REASONS: dict[Facts, str] = {
     Facts.GRAPH: "the artifact records no operators",
     Facts.BATCH_FLOW: "the batch flow was not followed",
     Facts.REFERENCE: "no reference was given to compare with",
+    Facts.OBSERVATION: "the model was not run",
 }
 """Why a rule was not checked, for each fact that an artifact may lack."""
 
@@ -206,6 +210,7 @@ class Subject:
         batch_flow: One verdict for each output of each graph; empty where the proof was not asked for.
         flow_marks: The nodes that the proof found remarkable.
         loading: How the weights fitted, where weights were loaded into a factory's model: the model is the reference.
+        observation: What the model did when it was run, where that was asked for and possible.
         comparison: This artifact beside its reference, where one was given.
         frozen: The layers that the run claims to keep frozen, one entry for each pattern given.
         has_optimizer_state: True where optimizer state lies beside the model: a training checkpoint.
@@ -225,6 +230,7 @@ class Subject:
     batch_flow: tuple[OutputFlow, ...] = ()
     flow_marks: tuple[FlowMark, ...] = ()
     loading: KeyAlignment | None = None
+    observation: Observation | None = None
     comparison: Comparison | None = None
     frozen: tuple[FrozenPattern, ...] = ()
     has_optimizer_state: bool = False

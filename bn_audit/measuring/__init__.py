@@ -1,0 +1,1 @@
+"""Running a model: the child process, the order of the measurements, and what the figures mean."""

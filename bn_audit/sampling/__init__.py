@@ -1,0 +1,1 @@
+"""Inputs: what a model takes, and batches drawn for it."""
