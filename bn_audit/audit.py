@@ -127,7 +127,7 @@ def run(targets: Sequence[str], options: Options, progress: Progress | None = No
     Raises:
         UsageError: an unknown code, or options that do not fit the targets.
     """
-    policy.select_rules(plugins.rules(), options.select, options.ignore)
+    chosen = policy.select_rules(plugins.rules(), options.select, options.ignore)
     if options.weights is not None and not all(is_factory(target) for target in targets):
         raise UsageError("--weights goes with a package.module:factory target: a file already holds its own weights")
     candidates, listed = expand([single(target) for target in targets] if options.comparison_only else targets)
@@ -152,6 +152,7 @@ def run(targets: Sequence[str], options: Options, progress: Progress | None = No
         fail_on=options.fail_on,
         exit_code=code,
         listed=tuple(listed),
+        rules=tuple(rule.described(options.intent) for rule in chosen),
     )
 
 
@@ -175,7 +176,7 @@ def _check(target: object, options: Options, *, in_run: bool = False) -> Report:
         subject, flow_seconds, unfollowed = _with_flow(subject, options)
         subject, uncompared = _with_reference(subject, options, in_run=in_run)
         is_judged = subject.comparison is not None or not options.comparison_only
-        findings, skipped, failed = apply(rules if is_judged else (), subject)
+        findings, skipped, failed, checked = apply(rules if is_judged else (), subject)
         source = opened.source if isinstance(opened, FileTarget) else None
         return Report(
             source=subject.source,
@@ -195,6 +196,7 @@ def _check(target: object, options: Options, *, in_run: bool = False) -> Report:
             frozen=subject.frozen,
             unread=subject.unread,
             deselected=_deselected(options, chosen),
+            checked=tuple(checked),
         )
 
 

@@ -13,6 +13,7 @@ from typing import TextIO
 from bn_audit.containers.target import Target
 from bn_audit.subject.finding import Confidence, EvidenceValue, Finding, Intent, Location, Severity
 from bn_audit.subject.report import Audit
+from bn_audit.subject.rule_description import RuleDescription
 from bn_audit.subject.subject import Facts, Subject
 
 
@@ -85,6 +86,17 @@ class Rule:
     def documentation(self) -> str:
         """The docstring of the file that defines the rule."""
         return sys.modules[self.check.__module__].__doc__ or ""
+
+    def described(self, intent: Intent) -> RuleDescription:
+        """Return the rule as text, with its severity for `intent`."""
+        return RuleDescription(
+            code=self.code,
+            name=self.name,
+            summary=self.summary,
+            severity=self.overrides.get(intent, self.severity),
+            remedy=self.remedy,
+            documentation=self.documentation.strip(),
+        )
 
     def finding(
         self,

@@ -32,9 +32,10 @@ def follow(subject: Subject) -> tuple[Subject, float | None, tuple[Failed, ...]]
     return followed, sum(proof.seconds for proof in proofs), ()
 
 
-def apply(rules: Sequence[Rule], subject: Subject) -> tuple[list[Finding], list[Skipped], list[Failed]]:
-    """Return what the rules found, what they could not check, and which of them failed."""
+def apply(rules: Sequence[Rule], subject: Subject) -> tuple[list[Finding], list[Skipped], list[Failed], list[str]]:
+    """Return what the rules found, what they could not check, which of them failed, and the codes that looked."""
     findings: list[Finding] = []
+    checked: list[str] = []
     skipped: list[Skipped] = []
     failed: list[Failed] = []
     for rule in rules:
@@ -48,11 +49,12 @@ def apply(rules: Sequence[Rule], subject: Subject) -> tuple[list[Finding], list[
                 continue
             findings.extend(rule.check(subject))
             skipped.extend(Skipped(code=rule.code, reason=reason) for reason in rule.open_questions(subject))
+            checked.append(rule.code)
         except BnAuditError as error:
             failed.append(Failed(stage=rule.code, error=str(error)))
         except Exception as error:  # the one boundary: a faulty rule must not hide what the others found
             failed.append(fault(rule.code, error))
-    return findings, skipped, failed
+    return findings, skipped, failed, checked
 
 
 def fault(stage: str, error: Exception) -> Failed:

@@ -13,6 +13,7 @@ from bn_audit.subject.subject import Model, OutputFlow
 if TYPE_CHECKING:
     from bn_audit.subject.comparison import Comparison, FrozenPattern
     from bn_audit.subject.observation import Observation
+    from bn_audit.subject.rule_description import RuleDescription
     from bn_audit.subject.waiver import KnownFinding, WaivedFinding, Waiver
 
 
@@ -56,6 +57,7 @@ class Report:
         comparison_only: Only the comparison was judged, not the artifact itself: its modes say nothing here.
         unread: Parts that were seen and not read, one reason each.
         deselected: Codes of the rules that the user chose not to check.
+        checked: Codes of the rules that concern the artifact and looked at it, whatever they found.
         waived: Findings, or their parts at some locations, that a waiver takes out of `findings`.
         baselined: The same for what a baseline holds.
     """
@@ -78,6 +80,7 @@ class Report:
     comparison_only: bool = False
     unread: tuple[str, ...] = ()
     deselected: tuple[str, ...] = ()
+    checked: tuple[str, ...] = ()
     waived: tuple[WaivedFinding, ...] = ()
     baselined: tuple[Finding, ...] = ()
 
@@ -120,6 +123,7 @@ class Audit:
             the reason.
         fail_on: The level at which a finding fails the run.
         exit_code: 0 nothing at or above `fail_on`; 1 findings; 3 something could not be audited.
+        rules: The rules of the run, those that do not concern any of its sources included.
         unused_waivers: Waivers that apply to what was audited and found nothing to waive there.
         resolved: Entries of the baseline that no longer occur in the sources that were audited.
     """
@@ -129,5 +133,6 @@ class Audit:
     fail_on: Severity
     exit_code: int
     listed: tuple[tuple[str, str], ...] = ()
+    rules: tuple[RuleDescription, ...] = ()
     unused_waivers: tuple[Waiver, ...] = ()
     resolved: tuple[KnownFinding, ...] = ()
