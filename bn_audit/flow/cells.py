@@ -47,7 +47,7 @@ ZERO, LOWEST = np.uint64(0), np.uint64(1)
 TRUE = token("true")
 """Form of a condition that always holds; one that never does is zero."""
 
-MAX_CELLS = 1 << 18
+MAX_CELLS = 1 << 20
 FEW_ALONG, FEW_EACH = 16, 512
 """Cells along an axis, and cells for each sample, up to which they are kept: what one cell stands for cannot be told
 apart again. Neither number grows with the batch, so the same is done at both batch sizes."""

@@ -20,8 +20,8 @@ MAX_DEPTH = 24
 """Bodies and functions inside one another."""
 MAX_CALLS = 400_000
 """Nodes followed in one run, those of repeated bodies counted each time."""
-MAX_HELD = 1 << 25
-"""Cells held at once: 512 MiB."""
+MAX_HELD = 1 << 24
+"""Cells held at once: 256 MiB."""
 
 Key = tuple[str, str]
 

@@ -16,7 +16,13 @@ from bn_audit.flow.tokens import Bits
 from bn_audit.flow.values import Lost, Several, Value, is_mixed, may_mix
 from bn_audit.subject.graph import Node
 
-QUANTISERS = frozenset({"DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM"})
+QUANTISERS = frozenset(
+    (
+        *("DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM"),
+        *("quantized_decomposed.choose_qparams.tensor", "quantized_decomposed.choose_qparams_symmetric.tensor"),
+        *("aten._fused_moving_avg_obs_fq_helper.default", "aten._fused_moving_avg_obs_fq_helper_functional.default"),
+    )
+)
 """Operators that choose one range for all they are given."""
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -66,7 +66,7 @@ def prove(
         runs = _runs(attempt, batch_sizes)
         if isinstance(runs, str):
             return _proof(graph, model, {}, Judgement("undecided", None, runs), (), start, ())
-        judgements = {output.name: judge(output.name, runs.first, runs.second) for output in graph.outputs}
+        judgements = {output.name: _judged(output.name, runs, batch_sizes) for output in graph.outputs}
         marks = _marks(model, runs, judgements)
     relaxed = tuple(f"{node.op} {node.name}: {what}" for node, what in runs.first.replaced.values())
     return _proof(graph, model, judgements, None, marks, start, relaxed)
@@ -105,6 +105,32 @@ class _Runs:
     way: _Attempt
     first: Run
     second: Run | None
+    others: dict[int, Run] = field(default_factory=dict)
+
+    def between(self, batch_size: int) -> Run:
+        """Return the run at a further batch size, made once."""
+        if batch_size not in self.others:
+            self.others[batch_size] = self.way.run(batch_size)
+        return self.others[batch_size]
+
+
+def _judged(name: str, runs: _Runs, batch_sizes: tuple[int, int]) -> Judgement:
+    """Return the verdict on one output; one on the batch size holds between any two of three sizes.
+
+    What is followed otherwise because a limit lies between two sizes, such as that on the constants which are
+    computed, differs at one of the steps only.
+    """
+    judgement = judge(name, runs.first, runs.second)
+    middle = sum(batch_sizes) // 2
+    if judgement.verdict != "size" or runs.second is None or middle in batch_sizes:
+        return judgement
+    try:
+        between = runs.between(middle)
+    except UndecidableError:
+        return judgement
+    if all(judge(name, *pair).verdict == "size" for pair in ((runs.first, between), (between, runs.second))):
+        return judgement
+    return replace(judgement, verdict="undecided", why=f"{judgement.why}, or seems to")
 
 
 def _runs(attempt: _Attempt, batch_sizes: tuple[int, int]) -> _Runs | str:

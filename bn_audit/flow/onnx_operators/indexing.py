@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from bn_audit.flow.algebra import as_cells, pointwise, truth
 from bn_audit.flow.call import Call, Handler, Result
-from bn_audit.flow.cells import Cells, ShapeConflictError, UndecidableError
+from bn_audit.flow.cells import (
+    EACH,
+    FLAGS,
+    LINE,
+    SAME,
+    SAMPLES,
+    ZERO,
+    Cells,
+    ShapeConflictError,
+    UndecidableError,
+    every,
+    packed,
+)
 from bn_audit.flow.choice import chosen
 from bn_audit.flow.constants import Array, Constant
 from bn_audit.flow.lookup import chosen_along, gathered, looked_up, picked, put
@@ -17,6 +30,7 @@ from bn_audit.flow.movement import broadcast, reshaped, sliced, taken
 from bn_audit.flow.onnx_operators.shaping import axis_of
 from bn_audit.flow.overwriting import put_by_data, written
 from bn_audit.flow.reduction import reduced
+from bn_audit.flow.tokens import mixed, token
 from bn_audit.flow.values import known
 
 MAX_PLACES = 1 << 20
@@ -141,13 +155,25 @@ def trilu(call: Call) -> Result:
     cells = as_cells(call.operand(0))
     offset = call.whole(1)[0] if call.has(1) else 0
     rows, columns = cells.shape[-2:]
+    upper = bool(call.integer("upper", 1))
+    if EACH not in cells.kinds[-2:]:
+        return part_zero(("Trilu", offset, upper), cells)
     if rows * columns > MAX_PLACES:
         raise UndecidableError(f"a triangle of {rows} by {columns} is too large to follow")
-    upper = bool(call.integer("upper", 1))
     ones = np.ones((rows, columns), bool)
     mask = np.triu(ones, offset) if upper else np.tril(ones, offset)
     zero = call.constant(np.zeros((), np.float32))
     return chosen("Trilu", call.constant(mask), cells, zero)
+
+
+def part_zero(seed: object, cells: Cells) -> Cells:
+    """Return the array with zeros at some of the places that one cell stands for."""
+    kinds = (*cells.kinds[:-2], *(LINE if size > 1 else SAME for size in cells.shape[-2:]))
+    by = token(seed, cells.kinds[-2:], cells.shape[-2:], sum(kind == LINE for kind in cells.kinds[:-2]))
+    left = every(cells.owners)
+    owners = packed(cells.owners & (SAMPLES | FLAGS), left, np.zeros_like(left))
+    forms = np.where(cells.forms == ZERO, ZERO, mixed(cells.forms, by))
+    return replace(cells, kinds=kinds, owners=owners, forms=forms)
 
 
 def eye_like(call: Call) -> Result:
