@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 from bn_audit.reporters._words import plural
 from bn_audit.subject.finding import Severity
 from bn_audit.subject.norm import Mode
-from bn_audit.subject.report import Report
+from bn_audit.subject.report import Audit, Report
 from bn_audit.subject.subject import Form
 
 if TYPE_CHECKING:
@@ -64,6 +65,13 @@ def verdict(report: Report, fail_on: Severity) -> Verdict:
     if not report.norms and not report.batch_flow and report.comparison is None:
         return Verdict(word=NOTHING_TO_JUDGE, style="bold", details=(_nothing_found(report),))
     return Verdict(word=CLEAN, style="bold green", details=("no findings",))
+
+
+def tally(audit: Audit) -> str:
+    """Return ``2 sources: 1 FAIL, 1 clean; exit code 1``."""
+    words = Counter(verdict(report, audit.fail_on).word for report in audit.reports)
+    counts = ", ".join(f"{words[word]} {word}" for word in WORDS if words[word])
+    return f"{plural(len(audit.reports), 'source')}: {counts}; exit code {audit.exit_code}"
 
 
 def _nothing_found(report: Report) -> str:

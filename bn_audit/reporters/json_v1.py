@@ -63,7 +63,7 @@ def _report(report: Report) -> dict[str, Json]:
         "deselected": list(report.deselected),
         "batch_flow": None if report.batch_flow is None else [_output_flow(flow) for flow in report.batch_flow],
         "flow_seconds": plain(report.flow_seconds),
-        "sweep": None,
+        "sweep": _sweep(report),
         "reference": None if report.comparison is None else report.comparison.reference,
         "compare": _comparison(report),
         "frozen": [
@@ -79,6 +79,14 @@ def _comparison(report: Report) -> dict[str, Json] | None:
     from bn_audit.reporters._comparison_json import comparison_document  # few runs compare
 
     return comparison_document(report.comparison)
+
+
+def _sweep(report: Report) -> dict[str, Json] | None:
+    if report.observation is None:
+        return None
+    from bn_audit.reporters._observation_json import observation_document  # few runs run the model
+
+    return observation_document(report.observation)
 
 
 def _output_flow(flow: OutputFlow) -> dict[str, Json]:

@@ -1,0 +1,127 @@
+"""The same audit as another machine may read it: sources by their place in the working directory, no absolute path."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bn_audit.subject.finding import Finding
+from bn_audit.subject.report import Audit, Failed, Report, Skipped
+
+if TYPE_CHECKING:
+    from bn_audit.subject.comparison import Comparison
+
+Rename = Callable[[str], str]
+
+
+def portable(audit: Audit, root: str | None = None) -> Audit:
+    """Return the audit with every source relative to `root` (the working directory), with ``/`` between folders.
+
+    A source outside of it keeps its name only, and as many folders as tell it from another source. Messages name it
+    likewise. Names out of the artifacts stay as they are: those of ONNX nodes look like absolute paths.
+    """
+    root = os.path.abspath(root or Path.cwd())  # noqa: PTH100 - resolve() would follow links to where the bytes lie
+    names = _names(_sources(audit), root)
+    folders = [os.path.dirname(source) for source in names if os.path.isabs(source)]  # noqa: PTH117, PTH120
+    strip = [folder.rstrip(os.sep) + os.sep for folder in (*folders, root) if folder.strip(os.sep)]
+    renamed = sorted(((old, new) for old, new in names.items() if old != new), key=lambda pair: -len(pair[0]))
+
+    def in_message(text: str) -> str:
+        for old, new in renamed:
+            text = text.replace(old, new)
+        return text
+
+    def in_error(text: str) -> str:
+        text = in_message(text)
+        for folder in strip:
+            text = text.replace(folder, "")
+        return text
+
+    return replace(
+        audit,
+        reports=tuple(_report(report, names, in_message, in_error) for report in audit.reports),
+        listed=tuple((names[source], in_error(reason)) for source, reason in audit.listed),
+    )
+
+
+def _sources(audit: Audit) -> Iterable[str]:
+    for report in audit.reports:
+        yield report.source
+        if report.comparison is not None:
+            yield report.comparison.reference
+    yield from (source for source, _ in audit.listed)
+
+
+def _names(sources: Iterable[str], root: str) -> dict[str, str]:
+    """Return the name of each source."""
+    inside = {source: _below(source, root) for source in dict.fromkeys(sources)}
+    names = {source: name for source, name in inside.items() if name is not None}
+    for source, name in inside.items():
+        if name is None:
+            parts = Path(source).parts
+            tails = ("/".join(parts[-count:]).lstrip("/") for count in range(1, len(parts) + 1))
+            taken = set(names.values())
+            names[source] = next((tail for tail in tails if tail not in taken), parts[-1] if parts else source)
+    return names
+
+
+def _below(source: str, root: str) -> str | None:
+    """Return the path from `root` down to `source`; None where it lies elsewhere."""
+    for top, path in ((root, source), _resolved(root, source)):
+        try:
+            relative = os.path.relpath(os.path.join(top, path), top)  # noqa: PTH118 - text, whatever is in it
+        except ValueError:  # another drive
+            return None
+        parts = Path(relative).parts
+        if parts and parts[0] != "..":
+            return "/".join(parts)
+    return None
+
+
+def _resolved(root: str, source: str) -> tuple[str, str]:
+    """Return both with the links in the way to them followed, but not those that they are: the name is the user's."""
+    folder, name = os.path.split(os.path.join(root, source))  # noqa: PTH118
+    try:
+        return os.path.realpath(root), os.path.join(os.path.realpath(folder), name)  # noqa: PTH118
+    except (OSError, ValueError):
+        return root, source
+
+
+def _report(report: Report, names: dict[str, str], in_message: Rename, in_error: Rename) -> Report:
+    def told(finding: Finding) -> Finding:
+        return replace(finding, message=in_message(finding.message), remedy=in_message(finding.remedy))
+
+    return replace(
+        report,
+        source=names[report.source],
+        findings=tuple(map(told, report.findings)),
+        waived=tuple(replace(item, finding=told(item.finding)) for item in report.waived),
+        baselined=tuple(map(told, report.baselined)),
+        skipped=tuple(Skipped(code=item.code, reason=in_error(item.reason)) for item in report.skipped),
+        failed=tuple(_failure(failure, in_error) for failure in report.failed),
+        unread=tuple(map(in_error, report.unread)),
+        comparison=_comparison(report.comparison, names, in_error),
+    )
+
+
+def _failure(failure: Failed, in_error: Rename) -> Failed:
+    """Return a failure whose traceback shows the places in this package and in none above it."""
+    package = str(Path(__file__).parents[2]) + os.sep
+    trace = None if failure.traceback is None else in_error(failure.traceback.replace(package, ""))
+    return replace(failure, error=in_error(failure.error), traceback=trace)
+
+
+def _comparison(comparison: Comparison | None, names: dict[str, str], in_error: Rename) -> Comparison | None:
+    if comparison is None:
+        return None
+    values = comparison.values
+    left_out = tuple(replace(item, reason=in_error(item.reason)) for item in values.not_compared)
+    return replace(
+        comparison,
+        reference=names[comparison.reference],
+        remarks=tuple(map(in_error, comparison.remarks)),
+        values=replace(values, not_compared=left_out),
+    )

@@ -1,0 +1,1 @@
+"""The SARIF log, part by part."""
