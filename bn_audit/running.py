@@ -120,6 +120,8 @@ class Runner:
         open: Gives the session; the model is gone at the end of the block. Raises RunError where it cannot be loaded.
         rank: Runners of the same format are tried in this order, the next one where `open` raises
             `UnsupportedRunError`.
+        open_live: Gives the session of a live model (deep copied, left as it was); None where the backend runs files
+            only.
     """
 
     name: str
@@ -128,6 +130,7 @@ class Runner:
     runs_code: bool
     open: Callable[[Job], AbstractContextManager[Session]]
     rank: int = 0
+    open_live: Callable[[object, Job], AbstractContextManager[Session]] | None = None
 
 
 class Plan(Protocol):
@@ -175,7 +178,8 @@ class Bench:
 
     Attributes:
         batch_size: Samples in the reference batch.
-        say: Reports progress.
+        say: Announces a step and the number of forward passes that it takes, before they run. Raises `RunError` where
+            the time is up, or where this very step ended an earlier process.
     """
 
     session: Session

@@ -126,6 +126,7 @@ class Observation:
         why: One clause that says what the verdict rests on, or why there is none.
         effect: The effect that the verdict rests on; None where there is none to state.
         noise_floor: Effect below which a difference between batch sizes is floating point, for this model.
+        reference_size: Samples in the batch with which the sizes are compared; None where nothing ran.
         first_divergence: Where samples first mix; None where not localised.
         combined_at: Where rows that only moved are first combined, if that is another place.
         restored_by: Paths of norm layers that, set to evaluation, make the dependence go away.
@@ -172,6 +173,7 @@ class Observation:
     sizes: tuple[SizeResult, ...] = ()
     outputs: tuple[OutputResult, ...] = ()
     inputs: tuple[InputUsed, ...] = ()
+    reference_size: int | None = None
     first_divergence: Place | None = None
     combined_at: Place | None = None
     restored_by: tuple[str, ...] = ()
