@@ -22,9 +22,9 @@ from bn_audit.containers.onnx_file.tensors import dtype_name, tensor_ref
 from bn_audit.containers.source import Source
 from bn_audit.errors import LimitExceededError, MalformedFileError
 from bn_audit.formats._onnx.calls import Body, Call
-from bn_audit.formats._onnx.names import Place, place_of
 from bn_audit.formats._onnx.ordering import Step, check_values, free_values, order
 from bn_audit.formats._onnx.value_names import Prefixes, ValueNames
+from bn_audit.recognition.onnx_places import Place, place_of
 from bn_audit.subject.graph import AttributeValue, Graph, GraphValue, Node
 
 MAX_PARTS = 3_000_000

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bn_audit.containers.onnx_file.records import TensorRecord
-from bn_audit.formats._onnx.names import Place
+from bn_audit.recognition.onnx_places import Place
 from bn_audit.subject.graph import Graph, GraphValue, Node
 
 

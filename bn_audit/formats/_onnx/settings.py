@@ -8,8 +8,8 @@ import struct
 from collections.abc import Mapping
 
 from bn_audit.formats._onnx.calls import Call
-from bn_audit.formats._onnx.names import role_and_path
 from bn_audit.formats._onnx.scopes import Scope
+from bn_audit.recognition.onnx_places import layer_path, role_and_path
 from bn_audit.subject.norm import Mode
 
 DEFAULT_EPS = 1e-5
@@ -71,15 +71,8 @@ def parameter_name(scope: Scope, value: str) -> str:
 
 
 def path_of(call: Call, names: Mapping[str, str]) -> str:
-    """Return the module path of a layer: as its tensors are named by role, else as the file records it, else its name.
-
-    Names come first, for a functional call stands in the module around it.
-    """
-    parsed = {role: role_and_path(name) for role, name in names.items()}
-    agreeing = [pair[1] for role, pair in parsed.items() if pair is not None and pair[0] == role]
-    if agreeing:
-        return max(dict.fromkeys(agreeing), key=agreeing.count)
-    return call.place.path or call.node.name
+    """Return the module path of a layer whose tensors have these names by role."""
+    return layer_path(names, call.place, call.node.name)
 
 
 def type_name_of(call: Call) -> str:

@@ -89,3 +89,15 @@ def role_and_path(name: str) -> tuple[str, str] | None:
     path, _, last = name.rpartition(".")
     role = _ROLES.get(last)
     return (role, path) if role is not None and path else None
+
+
+def layer_path(names: Mapping[str, str], place: Place, node: str) -> str:
+    """Return the module path of a norm layer: as its tensors are named by role, else as the file records it, else `node`.
+
+    Names come first, for a functional call stands in the module around it.
+    """
+    parsed = {role: role_and_path(name) for role, name in names.items()}
+    agreeing = [pair[1] for role, pair in parsed.items() if pair is not None and pair[0] == role]
+    if agreeing:
+        return max(dict.fromkeys(agreeing), key=agreeing.count)
+    return place.path or node
