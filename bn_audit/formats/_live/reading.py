@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from bn_audit.containers.factory import Built, build, build_without_memory, require_module
 from bn_audit.containers.target import FactoryTarget, ModuleTarget
 from bn_audit.errors import FactoryError, TensorUnavailableError
-from bn_audit.formats._live.building import Built, build, build_without_memory, require_module
 from bn_audit.formats._live.weights import Expected, fit_weights
 from bn_audit.recognition.description import HeldTensor, ModuleDescription
 from bn_audit.recognition.modules import STATISTIC_NAMES
