@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bn_audit import plugins, policy
+from bn_audit.configuring import for_source
 from bn_audit.containers.target import FileTarget
 from bn_audit.errors import (
     ArtifactError,
@@ -23,6 +24,7 @@ from bn_audit.judging import apply, fault, follow
 from bn_audit.opening import format_of, opened_target
 from bn_audit.options import Options
 from bn_audit.reference import with_claims, with_reference
+from bn_audit.settling import declared_designs, known_findings, settle
 from bn_audit.subject.finding import Intent
 from bn_audit.subject.report import Audit, Failed, Report
 from bn_audit.subject.scope import ValueScope
@@ -125,8 +127,9 @@ def run(targets: Sequence[str], options: Options, progress: Progress | None = No
     What cannot be read becomes a report with a failure; the others are audited all the same.
 
     Raises:
-        UsageError: an unknown code, or options that do not fit the targets.
+        UsageError: an unknown code, options that do not fit the targets, or a baseline that cannot be read.
     """
+    known = known_findings(options)
     chosen = policy.select_rules(plugins.rules(), options.select, options.ignore)
     if options.weights is not None and not all(is_factory(target) for target in targets):
         raise UsageError("--weights goes with a package.module:factory target: a file already holds its own weights")
@@ -143,15 +146,22 @@ def run(targets: Sequence[str], options: Options, progress: Progress | None = No
         found = f"; {len(listed)} {'file is' if len(listed) == 1 else 'files are'} listed" if listed else ""
         failure = Failed(stage="read", error=f"no model found in {', '.join(targets)}{found}: name a model file")
         reports.append(Report(source=", ".join(targets), format=None, intent=options.intent, failed=(failure,)))
+    settled = settle(reports, options, known, chosen)
     code = policy.exit_code(
-        [*reports, *unread], fail_on=options.fail_on, strict=options.strict, exit_zero=options.exit_zero
+        [*settled.reports, *unread],
+        fail_on=options.fail_on,
+        strict=options.strict,
+        exit_zero=options.exit_zero,
+        unused_waivers=len(settled.unused_waivers),
     )
     return Audit(
-        reports=tuple(reports),
+        reports=settled.reports,
         intent=options.intent,
         fail_on=options.fail_on,
         exit_code=code,
         listed=tuple(listed),
+        unused_waivers=settled.unused_waivers,
+        resolved=settled.resolved,
         rules=tuple(rule.described(options.intent) for rule in chosen),
     )
 
@@ -173,6 +183,7 @@ def _check(target: object, options: Options, *, in_run: bool = False) -> Report:
     named = single(target) if options.comparison_only and isinstance(target, str) else target
     with opened_target(named, options.weights, without_memory=options.comparison_only) as opened:
         subject = with_claims(format_of(opened).read(opened), options.frozen)
+        subject = replace(subject, declared=declared_designs(options, subject.source))
         subject, flow_seconds, unfollowed = _with_flow(subject, options)
         subject, uncompared = _with_reference(subject, options, in_run=in_run)
         is_judged = subject.comparison is not None or not options.comparison_only
@@ -186,7 +197,7 @@ def _check(target: object, options: Options, *, in_run: bool = False) -> Report:
             bytes_read=source.bytes_read if source else 0,
             models=subject.models,
             norms=subject.norms,
-            findings=policy.judge(findings, rules, options.intent, subject.frozen),
+            findings=policy.judge(findings, rules, options.intent, subject.frozen, options.severities),
             skipped=tuple(skipped),
             failed=(*unfollowed, *uncompared, *failed),
             batch_flow=subject.batch_flow if Facts.BATCH_FLOW in subject.facts else None,
@@ -255,6 +266,7 @@ def _check_detached(candidate: Candidate, options: Options) -> tuple[Report, str
 
 def _check_candidate(candidate: Candidate, options: Options) -> tuple[Report, str | None]:
     """Audit one file of a run; a failure becomes part of the report, unless nobody asked for that very file."""
+    options = for_source(options, candidate.name)
     empty = Report(source=candidate.name, format=None, intent=options.intent)
     try:
         return _check(candidate.name, options, in_run=True), None

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from bn_audit.subject.finding import Intent, Severity
 from bn_audit.subject.scope import ValueScope
+
+if TYPE_CHECKING:
+    from bn_audit.settings.content import PathSettings
+    from bn_audit.subject.waiver import Waiver
 
 DEFAULT_BATCH_SIZES = (1, 2, 3, 8)
 
@@ -56,12 +62,19 @@ class Options:
         comparison_only: Judge the comparison and not the artifact itself.
         select: Code prefixes to check; empty for all.
         ignore: Code prefixes not to check.
+        severities: By code; they stand for every intent.
         fail_on: The level at which a finding fails the run.
         strict: What was not checked fails the run too.
         exit_zero: Findings do not fail the run.
         jobs: Number of processes for several files.
         flow: Follow the batch through graphs, where the artifact records one.
         sweep: How to run the model; None: it is not run.
+        paths: What holds for some sources only, the last one that matches first.
+        waivers: Findings that are accepted on purpose.
+        baseline: File of known findings to hide.
+        accept_findings: Put what is found into the baselines of the reports, whatever a baseline knows.
+        covers_settings: The targets are those of the settings, so that a waiver about none of them has lost its file.
+        settings: The settings file that had a part in these options, as shown to people.
     """
 
     intent: Intent = Intent.DEPLOY
@@ -73,9 +86,16 @@ class Options:
     comparison_only: bool = False
     select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
+    severities: Mapping[str, Severity] = field(default_factory=dict)
     fail_on: Severity = Severity.ERROR
     strict: bool = False
     exit_zero: bool = False
     jobs: int = 1
     flow: bool = True
     sweep: SweepOptions | None = None
+    paths: tuple[PathSettings, ...] = ()
+    waivers: tuple[Waiver, ...] = ()
+    baseline: str | None = None
+    accept_findings: bool = False
+    covers_settings: bool = False
+    settings: str | None = None

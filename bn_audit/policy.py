@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -52,13 +52,35 @@ def compares(rule: Rule) -> bool:
     return rule.compares or Facts.REFERENCE in rule.needs
 
 
+def was_judged(code: str, report: Report, rules: Sequence[Rule]) -> bool:
+    """Return whether a rule could have found something in a report: it looked, or knew that there is nothing to see.
+
+    Args:
+        rules: The rules of the run.
+    """
+    rule = next((rule for rule in rules if rule.code == code), None)
+    undecided = code in report.deselected or any(skipped.code == code for skipped in report.skipped)
+    if rule is None or report.failed or undecided:
+        return False
+    lacks_reference = compares(rule) and report.comparison is None
+    lacks_run = Facts.OBSERVATION in rule.needs and report.observation is None
+    return code in report.checked or not (lacks_reference or lacks_run or report.comparison_only)
+
+
 def judge(
-    findings: Iterable[Finding], rules: Sequence[Rule], intent: Intent, frozen: Sequence[FrozenPattern] = ()
+    findings: Iterable[Finding],
+    rules: Sequence[Rule],
+    intent: Intent,
+    frozen: Sequence[FrozenPattern] = (),
+    severities: Mapping[str, Severity] | None = None,
 ) -> tuple[Finding, ...]:
     """Return the findings with the severity they have for `intent`, without those that another one explains.
 
     Layers that a pattern of `frozen` matches must not be in training mode, whatever the intent: where the intent
     lowers a finding about the mode, the part about these layers keeps its severity as a finding of its own.
+
+    Args:
+        severities: By code; they stand for every intent.
     """
     by_code = {rule.code: rule for rule in rules}
     claimed = {_layer(location) for pattern in frozen for location in pattern.layers}
@@ -71,6 +93,8 @@ def judge(
             judged.extend(_split(finding, severity, claimed))
         else:
             judged.append(replace(finding, severity=severity))
+    set_by_hand = severities or {}
+    judged = [replace(item, severity=set_by_hand.get(item.code, item.severity)) for item in judged]
     judged = _without_superseded(judged, by_code)
     return tuple(sorted(judged, key=lambda finding: (-finding.severity.rank, finding.code)))
 
@@ -118,22 +142,26 @@ def _layer(location: Location) -> tuple[str, str]:
     return location.model, location.path or location.node or ""
 
 
-def exit_code(reports: Sequence[Report], *, fail_on: Severity, strict: bool, exit_zero: bool) -> int:
+def exit_code(
+    reports: Sequence[Report], *, fail_on: Severity, strict: bool, exit_zero: bool, unused_waivers: int = 0
+) -> int:
     """Return 0 for nothing at or above `fail_on`, 1 for findings, 3 where something could not be audited.
 
-    3 wins over 1. `strict` counts what was not checked, compared or read, or has no recorded mode, as not audited;
-    `exit_zero` turns 1 into 0 and leaves 3.
+    3 wins over 1. `strict` counts what was not checked, compared or read, or has no recorded mode, as not audited, and
+    a waiver that waives nothing as a finding; `exit_zero` turns 1 into 0 and leaves 3.
     """
     if any(report.failed for report in reports):
         return 3
     if strict and any(_is_incomplete(report) for report in reports):
         return 3
-    if not exit_zero and any(report.at_least(fail_on) for report in reports):
-        return 1
-    return 0
+    if exit_zero:
+        return 0
+    return int(any(report.at_least(fail_on) for report in reports) or (strict and unused_waivers > 0))
 
 
 def _is_incomplete(report: Report) -> bool:
     unrecorded = any(finding.code == MODE_NOT_RECORDED for finding in report.findings)
-    uncompared = report.comparison is not None and report.comparison.values.not_compared
+    uncompared = report.comparison is not None and any(
+        not item.by_choice for item in report.comparison.values.not_compared
+    )
     return bool(report.skipped or report.unread or unrecorded or uncompared)

@@ -36,7 +36,7 @@ def _match(subject: Subject, pattern: str) -> FrozenPattern:
         raise UsageError(f"--frozen {pattern!r}: matches nothing: name layers, such as 'backbone.*'")
     is_match = re.compile(translate(pattern)).match
     names = dict.fromkeys(ref.name for model in subject.models for ref in model.tensors)
-    tensors = [name for name in names if any(map(is_match, _paths(name)))]
+    tensors = [name for name in names if any(map(is_match, paths_above(name)))]
     layers = [norm for norm in subject.batch_norms if any(map(is_match, _layer_paths(norm)))]
     below = (ref.name for norm in layers for ref in norm.tensors.values())
     return FrozenPattern(
@@ -47,10 +47,10 @@ def _match(subject: Subject, pattern: str) -> FrozenPattern:
 
 
 def _layer_paths(norm: NormLayer) -> Sequence[str]:
-    return [path for name in (norm.path, *norm.aliases) for path in _paths(name)]
+    return [path for name in (norm.path, *norm.aliases) for path in paths_above(name)]
 
 
-def _paths(name: str) -> Iterator[str]:
+def paths_above(name: str) -> Iterator[str]:
     """Yield a name and every path above it, with and without the prefixes of wrappers."""
     for bare in _unwrapped(name):
         path = bare

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bn_audit.cli import configuration
 from bn_audit.cli import options as shared
 from bn_audit.cli.exits import exit_codes
 from bn_audit.cli.reporting import Reports
@@ -22,6 +23,7 @@ EPILOG = """\b
 Examples:
   bn-audit check model.pt
   bn-audit check checkpoints/ --jobs 4 -o report.json
+  bn-audit check models/ --write-baseline known.json
   bn-audit check last.ckpt --intent finetune --frozen 'backbone.*'
   bn-audit check model.onnx --against checkpoint.pt
   bn-audit check shop.vision:make_model --weights model.safetensors
@@ -33,10 +35,15 @@ Exit codes: 0 nothing at or above --fail-on, 1 findings, 2 usage error,
 
 
 def check(
+    context: typer.Context,
     targets: Annotated[
-        list[str],
-        typer.Argument(metavar="TARGET...", help="A file, directory, glob, or package.module:factory."),
-    ],
+        list[str] | None,
+        typer.Argument(
+            metavar="[TARGET]...",
+            help="A file, directory, glob, or package.module:factory; without any, the targets of the settings.",
+            show_default=False,
+        ),
+    ] = None,
     weights: shared.Weights = None,
     against: Annotated[
         str | None,
@@ -52,10 +59,15 @@ def check(
     strict: Annotated[
         bool,
         typer.Option(
-            "--strict", help="Exit with 3 where something was not checked or compared, or no mode is recorded."
+            "--strict/--no-strict",
+            help="Exit with 3 where something was not checked or compared, or no mode is recorded.",
         ),
     ] = False,
     exit_zero: shared.ExitZero = False,
+    baseline: configuration.Baseline = None,
+    write_baseline: configuration.WriteBaseline = None,
+    config: configuration.Config = None,
+    isolated: configuration.Isolated = False,
     report_format: shared.Format = "text",
     output: shared.Output = None,
     jobs: Annotated[int, typer.Option(min=1, metavar="N", help="Processes for several files.")] = 1,
@@ -69,11 +81,10 @@ def check(
     """
     with exit_codes():
         reports = Reports(report_format, output)
-        if against is None and (mapping or values != "bn"):
-            raise UsageError("--map and --values say how to compare: name the reference with --against")
-        read = [*targets, *(name for name in (against, weights) if name is not None)]
-        shared.announce_factories(read)
+        settings = configuration.load(config, isolated)
+        names = configuration.asked_for(targets, settings)
         from bn_audit import audit
+        from bn_audit.configuring import configured
         from bn_audit.options import Options
         from bn_audit.subject.scope import ValueScope
 
@@ -91,10 +102,21 @@ def check(
             exit_zero=exit_zero,
             jobs=jobs,
             flow=flow,
+            baseline=baseline,
+            accept_findings=write_baseline is not None,
+            covers_settings=not targets,
         )
+        options = configured(options, settings, configuration.given(context))
+        if (mapping or values != "bn") and not configuration.compares(options):
+            raise UsageError("--map and --values say how to compare: name the reference with --against")
+        configuration.check_baseline(write_baseline, options)
+        read = [*names, *configuration.read_by(options)]
+        shared.announce_factories(read)
         with _progress() as progress:
-            result = audit.run(targets, options, progress)
+            result = audit.run(names, options, progress)
         reports.write(result, read)
+        if write_baseline is not None:
+            configuration.write_baseline(write_baseline, result, read)
     raise typer.Exit(result.exit_code)
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from bn_audit.cli import configuration
 from bn_audit.cli import options as shared
 from bn_audit.cli.exits import exit_codes
 from bn_audit.cli.reporting import Reports
@@ -25,6 +26,7 @@ Exit codes: 0 nothing at or above --fail-on, 1 findings, 2 usage error,
 
 
 def compare(
+    context: typer.Context,
     reference: Annotated[
         str, typer.Argument(metavar="REFERENCE", help="What is expected: a file, directory of shards, or factory.")
     ],
@@ -36,8 +38,12 @@ def compare(
     select: shared.Select = None,
     ignore: shared.Ignore = None,
     fail_on: shared.FailOn = Severity.ERROR,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with 3 where something was not compared.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict/--no-strict", help="Exit with 3 where something was not compared.")
+    ] = False,
     exit_zero: shared.ExitZero = False,
+    config: configuration.Config = None,
+    isolated: configuration.Isolated = False,
     report_format: shared.Format = "text",
     output: shared.Output = None,
 ) -> None:
@@ -48,8 +54,10 @@ def compare(
     """
     with exit_codes():
         reports = Reports(report_format, output)
+        settings = configuration.load(config, isolated)
         shared.announce_factories([reference, target])
         from bn_audit import audit
+        from bn_audit.configuring import configured
         from bn_audit.options import Options
         from bn_audit.subject.scope import ValueScope
 
@@ -66,6 +74,7 @@ def compare(
             exit_zero=exit_zero,
             comparison_only=True,
         )
-        result = audit.run([target], options)
+        given = configuration.given(context) | {"baseline", "flow", "jobs"}
+        result = audit.run([target], configured(options, settings, given))
         reports.write(result, [reference, target])
     raise typer.Exit(result.exit_code)

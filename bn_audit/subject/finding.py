@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 EvidenceValue = str | int | float | bool | None | list["EvidenceValue"] | dict[str, "EvidenceValue"]
@@ -69,3 +69,20 @@ class Finding:
     remedy: str
     locations: tuple[Location, ...] = ()
     evidence: Mapping[str, EvidenceValue] = field(default_factory=dict)
+
+    @property
+    def places(self) -> tuple[Location, ...]:
+        """The locations; one empty location for a finding about the artifact as a whole."""
+        return self.locations or (Location(),)
+
+    def only(self, kept: Sequence[Location], why: str | None = None) -> Finding:
+        """Return the part of this finding at some of its locations.
+
+        Args:
+            why: What became of the others, for the message; None where that is told elsewhere.
+        """
+        count = len(self.places) - len(kept)
+        if not count:
+            return self
+        told = f"; {count} of these {'is' if count == 1 else 'are'} {why}" if why else ""
+        return replace(self, message=f"{self.message}{told}", locations=tuple(kept))

@@ -13,6 +13,7 @@ from bn_audit.subject.tensor import TensorRef
 
 if TYPE_CHECKING:
     from bn_audit.subject.comparison import Comparison, FrozenPattern
+    from bn_audit.subject.design import Design
     from bn_audit.subject.graph import Graph  # most artifacts have none
     from bn_audit.subject.key_alignment import KeyAlignment
     from bn_audit.subject.observation import Observation
@@ -213,6 +214,7 @@ class Subject:
         observation: What the model did when it was run, where that was asked for and possible.
         comparison: This artifact beside its reference, where one was given.
         frozen: The layers that the run claims to keep frozen, one entry for each pattern given.
+        declared: The designs that waivers declare for it.
         has_optimizer_state: True where optimizer state lies beside the model: a training checkpoint.
         unread: What was seen and not read, one reason each; never silently dropped.
         remarks: How it came to be read, where that is not the plain way; one sentence each.
@@ -233,6 +235,7 @@ class Subject:
     observation: Observation | None = None
     comparison: Comparison | None = None
     frozen: tuple[FrozenPattern, ...] = ()
+    declared: frozenset[Design] = frozenset()
     has_optimizer_state: bool = False
     unread: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()

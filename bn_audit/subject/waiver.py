@@ -4,18 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
-from enum import Enum
 
+from bn_audit.subject.design import Design
 from bn_audit.subject.finding import Finding
-
-
-class Design(Enum):
-    """A deliberate design that a waiver declares."""
-
-    MC_DROPOUT = "mc-dropout"
-    """Dropout draws in inference, to sample predictions."""
-    BATCH_STATISTICS = "batch-statistics"
-    """Layers normalise with the current batch on purpose: some GANs, meta-learning, test-time adaptation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +16,8 @@ class Waiver:
     Attributes:
         codes: The rules that it is about.
         reason: Why, for whoever reads the report.
-        path: Glob over sources, relative to the folder of the settings; None for every source.
+        path: Glob over sources; None for every source.
+        directory: The folder in which `path` starts; ``""`` for the working directory.
         layer: Glob over the paths of layers, with everything below; None for every place.
         expires: The last day on which it holds; None without an end.
         intent: The design that it declares.
@@ -35,6 +27,7 @@ class Waiver:
     codes: tuple[str, ...]
     reason: str
     path: str | None = None
+    directory: str = ""
     layer: str | None = None
     expires: date | None = None
     intent: Design | None = None

@@ -72,7 +72,7 @@ def test_findings_are_printed_although_another_file_could_not_be_read(run, artif
     assert "NOT AUDITED" in outcome.out
 
 
-@pytest.mark.parametrize("option", ["--batch-sizes", "--trust", "--baseline", "--write-baseline", "--input"])
+@pytest.mark.parametrize("option", ["--batch-sizes", "--trust", "--input"])
 def test_an_option_that_does_nothing_yet_does_not_exist(run, artifacts, option):
     assert run("check", artifacts / "eval.pt", option, "1").code == 2
 

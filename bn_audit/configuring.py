@@ -1,0 +1,85 @@
+"""Settings and the command line put together: what is in force for a run, for one source, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from bn_audit.options import Options, SweepOptions
+from bn_audit.settings.content import PathSettings, Settings
+
+SWEEP_FIELDS = ("batch_sizes", "inputs")
+"""Fields of ``Options.sweep`` that settings set."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InForce:
+    """One value and where it comes from.
+
+    Attributes:
+        origin: ``default``, ``command line``, or a file and its key.
+    """
+
+    key: str
+    value: Any
+    origin: str
+
+
+def configured(options: Options, settings: Settings, given: Collection[str]) -> Options:
+    """Return the options with what the settings say and the command line does not.
+
+    Args:
+        options: As the command line gives them.
+        given: Fields that the command line really gave; it wins over the general settings and over those for some
+            sources alike, but for codes ignored there, which `ignore` of the command line does not bring back.
+    """
+    if settings.file is None:
+        return options
+    paths = []
+    for found in settings.paths:
+        values = {name: value for name, value in found.values.items() if name == "ignore" or name not in given}
+        paths.append(replace(found, values=values))
+    general = {name: value for name, value in settings.values.items() if name not in given}
+    if options.accept_findings:
+        general.pop("baseline", None)
+    return replace(options, **general, paths=tuple(paths), waivers=settings.waivers, settings=settings.file)
+
+
+def for_source(options: Options, source: str) -> Options:
+    """Return the options for one source: where several tables match, a later one wins, and ignored codes add up."""
+    if not options.paths:
+        return options
+    from bn_audit.subject.source_name import is_match, within  # few runs have settings
+
+    for found in options.paths:
+        if is_match(found.path, within(source, found.directory or ".")):
+            options = _with_path(options, found)
+    return options
+
+
+def _with_path(options: Options, found: PathSettings) -> Options:
+    values = dict(found.values)
+    run = {name: values.pop(name) for name in SWEEP_FIELDS if name in values}
+    values["ignore"] = (*options.ignore, *values.get("ignore", ()))
+    if options.comparison_only:
+        values = {name: value for name, value in values.items() if name not in ("against", "weights")}
+        run = {}
+    sweep = options.sweep
+    if sweep is not None or "batch_sizes" in run:
+        run = {**run, "tier": "quick"} if sweep is None else run
+        values["sweep"] = replace(sweep or SweepOptions(), **run)
+    return replace(options, **values)
+
+
+def in_force(options: Options, settings: Settings, given: Collection[str]) -> Iterator[InForce]:
+    """Yield the general values that settings can set, with their origins."""
+    from bn_audit.settings.keys import GENERAL
+
+    final: Mapping[str, Any] = {item.name: getattr(options, item.name) for item in fields(options)}
+    for key in GENERAL:
+        if key.field in given:
+            origin = "command line"
+        else:
+            origin = f"{settings.file}: {key.name}" if key.field in settings.values else "default"
+        yield InForce(key=key.name, value=final[key.field], origin=origin)

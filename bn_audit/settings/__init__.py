@@ -1,0 +1,1 @@
+"""``[tool.bn-audit]``: where settings are found, which keys there are, and what their values mean."""

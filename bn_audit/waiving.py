@@ -1,0 +1,130 @@
+"""Waivers applied: what they take out of a report, which have expired, and which waive nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from datetime import date
+from fnmatch import fnmatchcase
+
+from bn_audit.alignment.claims import paths_above
+from bn_audit.subject.design import Design
+from bn_audit.subject.finding import Finding, Location
+from bn_audit.subject.report import Report
+from bn_audit.subject.source_name import is_match, within
+from bn_audit.subject.waiver import WaivedFinding, Waiver
+
+
+def today() -> date:
+    """Return the day on which waivers are judged, in local time."""
+    return date.today()
+
+
+def applying(waivers: Iterable[Waiver], source: str) -> tuple[Waiver, ...]:
+    """Return the waivers that are about a source."""
+    return tuple(
+        waiver
+        for waiver in waivers
+        if waiver.path is None or is_match(waiver.path, within(source, waiver.directory or "."))
+    )
+
+
+def declared(waivers: Iterable[Waiver], source: str, day: date) -> frozenset[Design]:
+    """Return the designs that waivers declare for a source on a day."""
+    valid = (waiver for waiver in applying(waivers, source) if not _is_expired(waiver, day))
+    return frozenset(waiver.intent for waiver in valid if waiver.intent is not None)
+
+
+def waive(report: Report, waivers: Sequence[Waiver], day: date) -> tuple[Report, frozenset[Waiver]]:
+    """Return the report without what is waived, and the waivers that match something in it, expired or not.
+
+    Only the locations that a waiver matches leave a finding; what one matches that has expired stays, and says so.
+    """
+    own = applying(waivers, report.source)
+    if not own or not report.findings:
+        return report, frozenset()
+    kept: list[Finding] = []
+    waived: list[WaivedFinding] = []
+    used: set[Waiver] = set()
+    for finding in report.findings:
+        chosen = {place: _first(own, finding, place, report, day) for place in finding.places}
+        used |= {waiver for waiver in chosen.values() if waiver is not None}
+        rest = finding
+        for waiver in dict.fromkeys(waiver for waiver in chosen.values() if waiver is not None):
+            matched = [place for place, by in chosen.items() if by is waiver]
+            if _is_expired(waiver, day):
+                rest = replace(rest, message=f"{rest.message}; {_expiry(waiver, len(matched), len(chosen))}")
+            else:
+                part = finding.only(matched)
+                waived.append(
+                    WaivedFinding(finding=part, reason=waiver.reason, expires=waiver.expires, intent=waiver.intent)
+                )
+        valid = [place for place, by in chosen.items() if by is None or _is_expired(by, day)]
+        if len(valid) == len(chosen):
+            kept.append(rest)
+        elif valid:
+            kept.append(rest.only(valid, "waived"))
+    return replace(report, findings=tuple(kept), waived=(*report.waived, *waived)), frozenset(used)
+
+
+def unused(
+    waivers: Sequence[Waiver],
+    used: frozenset[Waiver],
+    reports: Sequence[Report],
+    was_judged: Callable[[str, Report], bool],
+    *,
+    are_all: bool,
+) -> tuple[Waiver, ...]:
+    """Return the waivers that nothing called for although every source that they are about was judged.
+
+    Args:
+        was_judged: Tells whether a rule could have found something in a report.
+        are_all: These are all the sources that there are, so that a waiver about none of them is not needed either.
+    """
+    idle = []
+    for waiver in waivers:
+        own = [report for report in reports if applying([waiver], report.source)]
+        is_judged = all(was_judged(code, report) for code in waiver.codes for report in own)
+        if waiver not in used and is_judged and (own or are_all):
+            idle.append(waiver)
+    return tuple(idle)
+
+
+def _first(waivers: Sequence[Waiver], finding: Finding, place: Location, report: Report, day: date) -> Waiver | None:
+    """Return the waiver of one location: the first that holds, else the first that has expired."""
+    matching = [waiver for waiver in waivers if _covers(waiver, finding, place, report)]
+    valid = (waiver for waiver in matching if not _is_expired(waiver, day))
+    return next(valid, matching[0] if matching else None)
+
+
+def _covers(waiver: Waiver, finding: Finding, place: Location, report: Report) -> bool:
+    if finding.code not in waiver.codes:
+        return False
+    if waiver.intent is Design.BATCH_STATISTICS and not _is_norm(place, report):
+        return False
+    return waiver.layer is None or any(fnmatchcase(name, waiver.layer) for name in _names(place))
+
+
+def _is_norm(place: Location, report: Report) -> bool:
+    """Return whether a place is a norm layer: a design that uses batch statistics mixes samples nowhere else."""
+    own = [norm.location for norm in report.norms if norm.model == place.model]
+    return any((place.path and place.path == norm.path) or (place.node and place.node == norm.node) for norm in own)
+
+
+def _names(place: Location) -> Iterable[str]:
+    yield from paths_above(place.path)
+    for name in (place.node, place.tensor):
+        if name:
+            yield name
+    if place.model:
+        yield f"{place.model}.{place.path}"
+        yield place.model
+
+
+def _is_expired(waiver: Waiver, day: date) -> bool:
+    return waiver.expires is not None and waiver.expires < day
+
+
+def _expiry(waiver: Waiver, matched: int, whole: int) -> str:
+    of_these = "" if matched == whole else f" of {matched} of these"
+    return f"the waiver{of_these} expired on {waiver.expires} ({waiver.origin or waiver.reason})"
