@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bn_audit.alignment.arrays import Array, floor, rounding
-from bn_audit.alignment.norm_values import NormValues, distance, dtypes_of
+from bn_audit.alignment.norm_values import NormValues, Stack, distance, dtypes_of
 from bn_audit.subject.comparison import PairedBy
 from bn_audit.subject.norm import NormLayer
 
@@ -125,15 +125,14 @@ def pair_by_likeness(
     pairs = []
     mine, theirs = list(reference[:MAX_CANDIDATES]), list(target[:MAX_CANDIDATES])
     scored = []
+    stack = Stack([values(norm) for norm in theirs])
     for row, norm in enumerate(mine):
-        for column, other in enumerate(theirs):
-            if _may_be(norm, other):
-                known = distance(values(norm), values(other))
-                scored.append((math.inf if known is None else known, row, column))
+        apart = np.nan_to_num(stack.distances(values(norm)), nan=math.inf, posinf=math.inf)
+        scored += [(float(apart[column]), row, column) for column, other in enumerate(theirs) if _may_be(norm, other)]
     rows: set[int] = set()
     columns: set[int] = set()
-    for apart, row, column in sorted(scored):
-        if apart <= within and row not in rows and column not in columns:
+    for far, row, column in sorted(scored):
+        if far <= within and row not in rows and column not in columns:
             rows.add(row)
             columns.add(column)
             pairs.append(NormPair(reference=mine[row], target=theirs[column], paired_by=PairedBy.NEIGHBOUR))

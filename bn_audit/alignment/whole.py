@@ -127,7 +127,7 @@ def _values(
                 mismatched.append(result)
         if unread:
             what = f"the values of {unread} tensor{'s' if unread > 1 else ''} outside norm layers"
-            skipped.append(NotCompared(what=what, reason=BY_DEFAULT))
+            skipped.append(NotCompared(what=what, reason=BY_DEFAULT, by_choice=True))
     return ValueComparison(
         scope=scope,
         compared=tuple(compared),

@@ -115,10 +115,15 @@ class ValueMismatch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotCompared:
-    """Something that no statement is made about: what, and why."""
+    """Something that no statement is made about: what, and why.
+
+    Attributes:
+        by_choice: Nobody asked for it: the scope of the comparison leaves it out.
+    """
 
     what: str
     reason: str
+    by_choice: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
