@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from bn_audit.reporters._fold import fold_line
 from bn_audit.styled import clean
 from bn_audit.subject.finding import Confidence, Finding, Location
-from bn_audit.subject.report import Report
+from bn_audit.subject.report import Audit, Report
+
+if TYPE_CHECKING:
+    from bn_audit.subject.waiver import KnownFinding, WaivedFinding
 
 LONGEST_NAME = 400
 """Characters shown of one name out of a file."""
@@ -38,6 +43,27 @@ def paragraphs(finding: Finding, limit: int) -> list[str]:
         *([f"where: {places}"] if places else []),
         f"fix: {clean(finding.remedy)}",
     ]
+
+
+def terms(waived: WaivedFinding) -> str:
+    """Return how long a waiver holds and which design it declares: `` until 2030-12-31 (mc-dropout)``."""
+    end = "" if waived.expires is None else f" until {waived.expires.isoformat()}"
+    return f"{end} ({waived.intent.value})" if waived.intent is not None else end
+
+
+def stale(audit: Audit) -> list[str]:
+    """Return the waivers and entries of the baseline that nothing answers to any more, a sentence each."""
+    unused = [
+        f"waiver of {', '.join(item.codes)} ({item.origin}) found nothing to waive: {item.reason}"
+        for item in audit.unused_waivers
+    ]
+    resolved = [f"{_known(item)} is in the baseline and no longer occurs" for item in audit.resolved]
+    return [clean(text) for text in (*unused, *resolved)]
+
+
+def _known(item: KnownFinding) -> str:
+    places = " ".join(filter(None, (item.model, item.place, item.tensor)))
+    return f"{item.code} of {item.source}{f' at {places}' if places else ''}"
 
 
 def unchecked(report: Report) -> list[tuple[list[str], str]]:

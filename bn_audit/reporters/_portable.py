@@ -43,6 +43,7 @@ def portable(audit: Audit, root: str | None = None) -> Audit:
     return replace(
         audit,
         reports=tuple(_report(report, names, in_message, in_error) for report in audit.reports),
+        unused_waivers=tuple(replace(waiver, origin=in_error(waiver.origin)) for waiver in audit.unused_waivers),
         listed=tuple((names[source], in_error(reason)) for source, reason in audit.listed),
     )
 

@@ -56,15 +56,29 @@ def verdict(report: Report, fail_on: Severity) -> Verdict:
     failed = tuple(f"{failure.stage} failed" for failure in report.failed)
     if report.at_least(fail_on):
         return Verdict(word=FAIL, style="bold red", details=(*counts, *failed, *gaps))
-    if failed:
+    if failed or _is_not_run(report):
         return Verdict(word=INCOMPLETE, style="bold red", details=(*counts, *failed, *gaps))
     if counts or gaps:
         return Verdict(word=PASS, style="bold yellow", details=(*(counts or ("no findings",)), *gaps))
     if report.comparison is not None and report.comparison_only:
         return Verdict(word=MATCH, style="bold green", details=(compared(report.comparison),))
-    if not report.norms and not report.batch_flow and report.comparison is None:
+    ran = _ran(report)
+    if not report.norms and not report.batch_flow and report.comparison is None and not ran:
         return Verdict(word=NOTHING_TO_JUDGE, style="bold", details=(_nothing_found(report),))
-    return Verdict(word=CLEAN, style="bold green", details=("no findings",))
+    return Verdict(word=CLEAN, style="bold green", details=("no findings", *ran))
+
+
+def _is_not_run(report: Report) -> bool:
+    return report.observation is not None and report.observation.verdict == "cannot-run"
+
+
+def _ran(report: Report) -> tuple[str, ...]:
+    """Return with what the model was run; what it was not run with is not known to be clean."""
+    if report.observation is None:
+        return ()
+    from bn_audit.reporters._observation import ran_text  # few runs run the model
+
+    return (ran_text(report.observation),)
 
 
 def tally(audit: Audit) -> str:
@@ -110,6 +124,14 @@ def compared(comparison: Comparison) -> str:
 
 def _gaps(report: Report) -> Iterator[str]:
     """Yield what keeps the audit from saying clean."""
+    if report.waived:
+        yield f"{len(report.waived)} waived"
+    if report.baselined:
+        yield f"{len(report.baselined)} in the baseline"
+    if report.waived:
+        yield f"{plural(len(report.waived), 'finding')} waived"
+    if report.baselined:
+        yield f"{plural(len(report.baselined), 'finding')} known, in the baseline"
     if not report.comparison_only:
         yield from _unknown_modes(report)
     undecided = sum(flow.verdict == "undecided" for flow in report.batch_flow or ())
@@ -117,6 +139,10 @@ def _gaps(report: Report) -> Iterator[str]:
         yield f"batch flow undecided for {undecided} of {plural(len(report.batch_flow or ()), 'output')}"
     if report.comparison is not None:
         yield from _uncompared(report.comparison, is_silent=not report.findings)
+    if report.observation is not None:
+        from bn_audit.reporters._observation import gaps  # few runs run the model
+
+        yield from gaps(report.observation, is_silent=not report.findings)
     if report.skipped:
         yield f"{plural(len({skipped.code for skipped in report.skipped}), 'rule')} not checked"
     if report.unread:

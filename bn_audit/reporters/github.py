@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TextIO
 
 from bn_audit.interfaces import Reporter
-from bn_audit.reporters._finding_text import paragraphs, unchecked
+from bn_audit.reporters._finding_text import paragraphs, stale, terms, unchecked
 from bn_audit.reporters._verdict import tally, verdict
 from bn_audit.reporters._words import plural
 from bn_audit.styled import clean, line, write
@@ -40,6 +40,8 @@ def render(audit: Audit, out: TextIO, colour: bool) -> None:  # noqa: ARG001 - G
     for severity, source, title, message in sorted(annotations, key=lambda item: -item[0].rank):
         properties = f"file={_property(source)},title={_property(title)}"
         out.write(f"::{COMMANDS[severity]} {properties}::{_data(message)}\n")
+    for row in stale(audit):
+        out.write(f"::notice title=bn-audit::{_data(row)}\n")
     told = [line(f"{clean(report.source)}: {verdict(report, audit.fail_on)}") for report in audit.reports]
     write([*told, line(f"bn-audit: {tally(audit)}")], out, colour=False, width=LONGEST_LINE)
 
@@ -57,8 +59,7 @@ def _annotations(report: Report) -> Iterator[Annotation]:
         title = f"{finding.code} {finding.name}"
         yield finding.severity, report.source, title, "\n".join(paragraphs(finding, PATTERNS))
     for waived in report.waived:
-        until = "" if waived.expires is None else f" until {waived.expires.isoformat()}"
-        told = f"waived{until}: {clean(waived.reason)}\n{clean(waived.finding.message)}"
+        told = f"waived{terms(waived)}: {clean(waived.reason)}\n{clean(waived.finding.message)}"
         yield Severity.NOTE, report.source, f"{waived.finding.code} {waived.finding.name} (waived)", told
     gaps = [f"{', '.join(codes)}: {reason}" for codes, reason in unchecked(report)]
     gaps += [f"not read: {clean(part)}" for part in report.unread]

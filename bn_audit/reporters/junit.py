@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TextIO
 
 from bn_audit.interfaces import Reporter
-from bn_audit.reporters._finding_text import paragraphs
+from bn_audit.reporters._finding_text import paragraphs, terms
 from bn_audit.reporters._verdict import verdict
 from bn_audit.styled import clean
 from bn_audit.subject.finding import Finding, Severity
@@ -144,8 +144,7 @@ def _rows(finding: Finding) -> list[str]:
 def _accepted(report: Report, code: str) -> Iterator[str]:
     for waived in report.waived:
         if waived.finding.code == code:
-            until = "" if waived.expires is None else f" until {waived.expires.isoformat()}"
-            yield f"waived{until}: {clean(waived.reason)}"
+            yield f"waived{terms(waived)}: {clean(waived.reason)}"
             yield from _rows(waived.finding)
     for finding in report.baselined:
         if finding.code == code:

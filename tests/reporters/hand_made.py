@@ -1,6 +1,7 @@
 """Reports made by hand: what the reporters must show, whatever the readers and rules do."""
 
 import math
+from datetime import date
 
 from bn_audit.subject.comparison import (
     Comparison,
@@ -13,14 +14,17 @@ from bn_audit.subject.comparison import (
     ValueComparison,
     ValueMismatch,
 )
+from bn_audit.subject.design import Design
 from bn_audit.subject.drift import Change, Extreme, LayerDrift
 from bn_audit.subject.finding import Confidence, Finding, Intent, Location, Severity
 from bn_audit.subject.key_alignment import KeyAlignment, KeyMatch, KeyMismatch
 from bn_audit.subject.norm import Mode, ModeOrigin, NormKind, NormLayer
 from bn_audit.subject.report import Audit, Failed, Report, Skipped
+from bn_audit.subject.rule_description import RuleDescription
 from bn_audit.subject.scope import ValueScope
 from bn_audit.subject.subject import Form, Model, OutputFlow
 from bn_audit.subject.tensor import TensorRef
+from bn_audit.subject.waiver import KnownFinding, WaivedFinding, Waiver
 
 HOSTILE = "\x1b[2J\x1b]0;owned\x07bn\r\n::error::[red]x[/red]\u202egp\udc80\x9b31m"
 """What a file may call a layer: escape codes, new lines, a CI command, markup, reversed text, a lone surrogate."""
@@ -467,6 +471,67 @@ HOSTILE_NAMES = audit(
     exit_code=3,
 )
 
+RULES = (
+    RuleDescription(
+        code="BN101",
+        name="train-mode",
+        summary="batch norm saved in training mode",
+        severity=Severity.ERROR,
+        remedy="Call model.eval() before saving.",
+        documentation=(
+            "Batch norms were saved in training mode.\n\n"
+            "What it checks: the flag of every batch norm, as `training` says,\n    on two lines.\n"
+            "Why it matters: the layers [all of them] use the batch's statistics <and> move *theirs*.\n"
+            "Example:\n    import torch\n    if True:\n        torch.save(model, path)  # BN101\n"
+            "Sources: torch.nn.Module.train, _BatchNorm."
+        ),
+    ),
+    RuleDescription(
+        code="BN205",
+        name="non-finite-statistics",
+        summary="NaN or infinity",
+        severity=Severity.ERROR,
+        remedy="Train again.",
+        documentation="NaN or infinity was saved.",
+    ),
+    RuleDescription(
+        code="BN504",
+        name="live-randomness-in-graph",
+        summary="live dropout",
+        severity=Severity.ERROR,
+        remedy="Export again.",
+        documentation="Dropout is live.",
+    ),
+)
+
+ACCEPTED = Audit(
+    reports=(
+        report(
+            "models/gan.pt",
+            checked=("BN101", "BN205", "BN504"),
+            waived=(
+                WaivedFinding(
+                    finding=finding(),
+                    reason="pix2pix does so by design",
+                    intent=Design.BATCH_STATISTICS,
+                ),
+                WaivedFinding(
+                    finding=finding("BN504", name="live-randomness-in-graph", message="1 dropout call is live"),
+                    reason="until the next export",
+                    expires=date(2031, 12, 31),
+                ),
+            ),
+            baselined=(finding("BN205", name="non-finite-statistics", message="running_var holds NaN"),),
+        ),
+    ),
+    intent=Intent.DEPLOY,
+    fail_on=Severity.ERROR,
+    exit_code=0,
+    rules=RULES,
+    unused_waivers=(Waiver(codes=("BN103",), reason="an old experiment", origin="pyproject.toml: waiver 3"),),
+    resolved=(KnownFinding(source="models/gan.pt", code="BN207", model="ema", place="head.bn"),),
+)
+
 ALL = {
     "train_mode": TRAIN_MODE,
     "batch_flow": BATCH_FLOW,
@@ -477,4 +542,5 @@ ALL = {
     "state_dict": STATE_DICT,
     "everything": EVERYTHING,
     "hostile_names": HOSTILE_NAMES,
+    "accepted": ACCEPTED,
 }

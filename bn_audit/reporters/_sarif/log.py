@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from bn_audit.reporters._finding_text import LONGEST_NAME, certainty, place, unchecked
+from bn_audit.reporters._finding_text import LONGEST_NAME, certainty, place, stale, terms, unchecked
 from bn_audit.reporters._json_values import Json, plain
 from bn_audit.reporters._portable import portable
 from bn_audit.reporters._sarif.rule_help import descriptor
@@ -73,6 +73,7 @@ def _invocation(audit: Audit, sources: list[_Source]) -> dict[str, Json]:
         "executionSuccessful": not any(report.failed for report in audit.reports),
         "exitCode": audit.exit_code,
         "toolExecutionNotifications": [item for source in sources for item in _notifications(source)],
+        "toolConfigurationNotifications": [{"level": "note", "message": _message(row)} for row in stale(audit)],
     }
 
 
@@ -107,8 +108,7 @@ def _results(source: _Source) -> Iterator[Json]:
     for finding in source.report.findings:
         yield _result(source, finding)
     for waived in source.report.waived:
-        until = "" if waived.expires is None else f" (until {waived.expires.isoformat()})"
-        yield _result(source, waived.finding, f"{clean(waived.reason)}{until}")
+        yield _result(source, waived.finding, f"waived{terms(waived)}: {clean(waived.reason)}")
     for finding in source.report.baselined:
         yield _result(source, finding, "known: it is in the baseline")
 

@@ -37,14 +37,14 @@ def joined(parts: Iterable[Markup], separator: str = "\n") -> Markup:
     return Markup(separator.join(parts))
 
 
-def code(value: str) -> Markup:
+def code(value: str, limit: int = 400) -> Markup:
     """Return a name or path that may break anywhere."""
-    return element("code", text(value, 400))
+    return element("code", text(value, limit))
 
 
 def badge(word: str, kind: str) -> Markup:
     """Return a word on a coloured ground."""
-    return element("span", text(word), kind=f"badge {kind}")
+    return element("span", text(word), kind=f"badge {kind}".rstrip())
 
 
 def bar(share: float, content: Markup, title: str = "") -> Markup:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bn_audit.reporters._fold import fold_line
-from bn_audit.reporters._verdict import CLEAN, FAIL, INCOMPLETE, MATCH, NOT_AUDITED, verdict
+from bn_audit.reporters._finding_text import certainty, stale, terms, where
+from bn_audit.reporters._portable import portable
+from bn_audit.reporters._verdict import CLEAN, FAIL, INCOMPLETE, MATCH, NOT_AUDITED, tally, verdict
 from bn_audit.reporters._web.comparison import comparison_sections
 from bn_audit.reporters._web.markup import (
     NOTHING,
@@ -21,7 +22,7 @@ from bn_audit.reporters._web.markup import (
 from bn_audit.reporters._web.style import STYLE
 from bn_audit.reporters._words import MODE_WORDS, plural, size_text
 from bn_audit.styled import clean
-from bn_audit.subject.finding import Confidence, Finding, Location
+from bn_audit.subject.finding import Finding
 from bn_audit.subject.norm import Mode
 from bn_audit.subject.report import Audit, Failed, Report
 from bn_audit.subject.subject import Model
@@ -33,11 +34,15 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 PATTERNS = 40
 """Folded patterns of paths shown for one finding."""
 
+LONGEST_PLACES = 8000
+"""Characters of them all."""
+
 VERDICT_KINDS = {FAIL: "error", NOT_AUDITED: "error", INCOMPLETE: "error", CLEAN: "good", MATCH: "good"}
 
 
 def document(audit: Audit) -> str:
     """Return the whole page."""
+    audit = portable(audit)
     title = "bn-audit report"
     head = joined(
         (
@@ -48,12 +53,13 @@ def document(audit: Audit) -> str:
             Markup(f"<style>\n{STYLE}</style>"),
         )
     )
-    summary = f"{plural(len(audit.reports), 'source')}, judged for {audit.intent.value}, exit code {audit.exit_code}"
+    summary = f"{tally(audit)}; judged for {audit.intent.value}"
     body = joined(
         (
             element("h1", text(title)),
             element("p", text(summary), kind="quiet"),
             *(_section(report, audit) for report in audit.reports),
+            _stale(audit),
             _listed(audit),
             element("footer", text(f"bn-audit {VERSION}. bn-audit explain CODE tells why a rule exists.")),
         )
@@ -77,7 +83,16 @@ def _section(report: Report, audit: Audit) -> Markup:
     )
     return element(
         "section",
-        joined((header, facts(_facts(report)), *_findings(report), *comparison_sections(report), *_gaps(report))),
+        joined(
+            (
+                header,
+                facts(_facts(report)),
+                *_findings(report),
+                *_accepted(report),
+                *comparison_sections(report),
+                *_gaps(report),
+            )
+        ),
     )
 
 
@@ -121,29 +136,41 @@ def _findings(report: Report) -> Iterator[Markup]:
         yield _finding(finding)
 
 
-def _finding(finding: Finding) -> Markup:
+def _finding(finding: Finding, accepted: Markup = NOTHING) -> Markup:
+    """Return a finding; one that is accepted shows why, and stays out of the colours of the gate."""
     kind = finding.severity.value
-    unsure = "" if finding.confidence is Confidence.HIGH else f" ({finding.confidence.value} confidence)"
     head = joined(
         (
-            badge(kind, kind),
+            badge(kind, "" if accepted else kind),
             element("strong", text(f" {finding.code} {finding.name}")),
-            text(f"{unsure}: {finding.message}"),
+            text(f"{certainty(finding)}: {finding.message}"),
         ),
         "",
     )
-    places = [clean(_place(location), 400) for location in finding.locations]
-    where = element("p", element("span", text("where "), kind="quiet"), code(fold_line(places, PATTERNS)))
+    places = where(finding, PATTERNS)
+    shown = element("p", element("span", text("where "), kind="quiet"), code(places, LONGEST_PLACES))
     fix = element("p", element("span", text("fix "), kind="quiet"), text(finding.remedy))
-    return element("article", element("p", head), where if places else NOTHING, fix, kind=kind)
+    rows = (element("p", head), accepted, shown if places else NOTHING, fix)
+    return element("article", *rows, kind="" if accepted else kind)
 
 
-def _place(location: Location) -> str:
-    path = location.path or location.node or "(root)"
-    model = f"{location.model}: " if location.model else ""
-    if location.tensor is None:
-        return model + path
-    return model + (location.tensor if location.tensor.startswith(location.path) else f"{path} {location.tensor}")
+def _accepted(report: Report) -> Iterator[Markup]:
+    """Yield what a waiver or a baseline takes out of the gate; shown, never silent."""
+    if report.waived:
+        yield element("h3", text("Waived"))
+    for item in report.waived:
+        label = element("span", text(f"waived{terms(item)} "), kind="quiet")
+        yield _finding(item.finding, element("p", label, text(item.reason)))
+    if report.baselined:
+        known = element("p", element("span", text("known, in the baseline"), kind="quiet"))
+        summary = text(f"{plural(len(report.baselined), 'finding')} known, in the baseline")
+        yield folded(summary, *(_finding(finding, known) for finding in report.baselined))
+
+
+def _stale(audit: Audit) -> Markup:
+    rows = [element("li", text(row)) for row in stale(audit)]
+    summary = text("Waivers and entries of the baseline that are no longer needed")
+    return folded(summary, element("ul", joined(rows))) if rows else NOTHING
 
 
 def _gaps(report: Report) -> Iterator[Markup]:

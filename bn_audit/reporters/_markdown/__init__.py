@@ -1,0 +1,1 @@
+"""The comment, and the Markdown that no name can break."""
