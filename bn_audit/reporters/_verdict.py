@@ -125,10 +125,6 @@ def compared(comparison: Comparison) -> str:
 def _gaps(report: Report) -> Iterator[str]:
     """Yield what keeps the audit from saying clean."""
     if report.waived:
-        yield f"{len(report.waived)} waived"
-    if report.baselined:
-        yield f"{len(report.baselined)} in the baseline"
-    if report.waived:
         yield f"{plural(len(report.waived), 'finding')} waived"
     if report.baselined:
         yield f"{plural(len(report.baselined), 'finding')} known, in the baseline"
@@ -142,7 +138,8 @@ def _gaps(report: Report) -> Iterator[str]:
     if report.observation is not None:
         from bn_audit.reporters._observation import gaps  # few runs run the model
 
-        yield from gaps(report.observation, is_silent=not report.findings)
+        is_failed = any(failure.stage == "run" for failure in report.failed)
+        yield from gaps(report.observation, is_silent=not report.findings, is_failed=is_failed)
     if report.skipped:
         yield f"{plural(len({skipped.code for skipped in report.skipped}), 'rule')} not checked"
     if report.unread:

@@ -1,0 +1,273 @@
+"""What a run of the model comes to in words, for every report that people read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from bn_audit.reporters._fold import fold_line
+from bn_audit.reporters._words import plural
+from bn_audit.styled import clean
+from bn_audit.subject.observation import (
+    CANNOT_RUN,
+    CONTENT,
+    INCONCLUSIVE,
+    INDEPENDENT,
+    MUTATES_STATE,
+    POSITION,
+    RNG,
+    SIZE,
+    STATEFUL,
+    InputUsed,
+    Observation,
+    Place,
+    SizeResult,
+)
+
+LONGEST_NAME = 200
+"""Characters shown of one name out of a file."""
+
+MOST_PLACES = 4
+"""Layers or tensors named in one sentence; the JSON report has all."""
+
+VERDICT_WORDS = {
+    INDEPENDENT: "independent",
+    CONTENT: "depends on companions",
+    POSITION: "depends on position",
+    SIZE: "depends on batch size",
+    CANNOT_RUN: "could not be run",
+    INCONCLUSIVE: "inconclusive",
+}
+
+SENTENCES = {
+    INDEPENDENT: "no sample's answer changed with its companions, its position or the number of rows",
+    CONTENT: "a sample's answer changes with the other samples in its batch",
+    POSITION: "a sample's answer changes with its row in the batch",
+    SIZE: "a sample's answer changes with the number of rows, whatever is in them",
+}
+
+SEEDED = "with a fixed seed, no sample's answer changed with its companions; position and batch size cannot be judged"
+
+
+def headline(observation: Observation) -> str:
+    """Return what the run showed, after the verdict's word; ``""`` where there is nothing to add."""
+    if observation.verdict == INDEPENDENT and RNG in observation.flags:
+        return SEEDED
+    sentence = SENTENCES.get(observation.verdict, "")
+    if sentence and observation.verdict != INDEPENDENT and observation.effect is not None:
+        sentence += f", by up to {share_text(observation.effect)} of its largest output element"
+    return sentence
+
+
+def evidence(observation: Observation) -> Iterator[tuple[str, str]]:
+    """Yield (label, sentence) for what the verdict rests on and what else the run showed."""
+    if observation.why:
+        yield "because", clean(observation.why)
+    yield from _where(observation)
+    yield from _changes(observation)
+    yield from _batch_sizes(observation)
+    yield from _comparisons(observation)
+    yield from _norms(observation)
+
+
+def _where(observation: Observation) -> Iterator[tuple[str, str]]:
+    if observation.first_divergence is not None:
+        yield "first layer", place_text(observation.first_divergence)
+    if observation.combined_at is not None:
+        yield "combined at", place_text(observation.combined_at)
+    if observation.restored_by:
+        yield "restored by", f"evaluation mode in {_names(observation.restored_by)}"
+    if observation.latent:
+        yield "latent", f"samples meet without effect on an output today, at {_places(observation.latent)}"
+    if observation.quantised_dynamically:
+        yield "quantisation", "one activation range is chosen for the whole batch (dynamic quantisation)"
+
+
+def _changes(observation: Observation) -> Iterator[tuple[str, str]]:
+    """Yield what changes from run to run."""
+    if RNG in observation.flags:
+        yield "randomness", f"the answers change with the random seed{_by(observation.seed_effect)}"
+    if observation.repeat_effect:
+        yield "not repeatable", f"the same batch with the same seed gives other answers{_by(observation.repeat_effect)}"
+    if observation.ungated_dropout:
+        yield "dropout", f"drawn in evaluation mode, at {_places(observation.ungated_dropout)}"
+    if STATEFUL in observation.flags:
+        yield "state", f"the answers change with what ran before{_by(observation.second_call_effect)}"
+    if MUTATES_STATE in observation.flags or observation.buffers_changed:
+        changed = f": {_names(observation.buffers_changed)}" if observation.buffers_changed else ""
+        yield "changed by a run", f"{plural(len(observation.buffers_changed), 'stored tensor')}{changed}"
+    if observation.drifting:
+        yield "drift", f"the runtime overwrites {_names(observation.drifting)}: identical calls drift apart"
+
+
+def _batch_sizes(observation: Observation) -> Iterator[tuple[str, str]]:
+    if observation.fails_at_one:
+        yield "batch size 1", f"fails where larger batches run: {clean(observation.fails_at_one)}"
+    if observation.lost_at:
+        yield "batch axis", f"an output loses it at batch size {sizes_text(observation.lost_at)}"
+    if observation.fixed_batch is not None:
+        yield "fixed batch", f"the model takes {plural(observation.fixed_batch, 'sample')} at a time and nothing else"
+
+
+def _comparisons(observation: Observation) -> Iterator[tuple[str, str]]:
+    if observation.mode_gap is not None:
+        yield "wrong mode", f"answers in training and evaluation mode differ{_by(observation.mode_gap)}"
+    if observation.optimisation_effect:
+        yield "optimisation", f"the runtime's optimised form answers differently{_by(observation.optimisation_effect)}"
+    if observation.padding_effect:
+        yield "padding", f"padding a sample to a larger companion changes its answer{_by(observation.padding_effect)}"
+    if observation.rounding_only:
+        yield "rounding", f"differences{_by(observation.rounding_only)} are explained by floating point"
+
+
+def _norms(observation: Observation) -> Iterator[tuple[str, str]]:
+    if observation.unregistered_norms:
+        counts = ((observation.norm_calls, "call"), (observation.registered_norms, "registered layer"))
+        told = ", ".join(plural(number, noun) for number, noun in counts if number is not None)
+        yield "norm calls", f"{told or 'some'}; unaccounted for: {_places(observation.unregistered_norms)}"
+    if observation.is_untrained:
+        yield "not certified", "initial statistics or constant weights can hide a dependence: audit the trained model"
+
+
+def setting(observation: Observation) -> Iterator[tuple[str, str]]:
+    """Yield (label, sentence) for how the model was run."""
+    if observation.model:
+        yield "model", clean(observation.model, LONGEST_NAME)
+    yield "run", run_text(observation)
+    for item in observation.inputs:
+        yield "input", _input(item)
+    for output in observation.outputs:
+        effect = f", divergence {effect_text(output.max_rel)}" if output.max_rel is not None else ""
+        changed = f", {plural(output.top1_changes, 'changed top-1')}" if output.top1_changes else ""
+        axis = axis_text(output.batch_axis, "no axis follows the batch size")
+        shape = "x".join(map(str, output.shape)) or "scalar"
+        name, dtype = clean(output.name, LONGEST_NAME), clean(output.dtype, LONGEST_NAME)
+        yield "output", f"{name} {dtype} {shape}{axis}{effect}{changed}"
+    for remark in observation.remarks:
+        yield "note", clean(remark)
+
+
+def run_text(observation: Observation) -> str:
+    """Return ``onnxruntime on cpu, float32, 2 threads, seed 0, full tier, 26 forward passes in 3.1 s``."""
+    parts = [f"{clean(observation.runner, LONGEST_NAME)} on {clean(observation.device, LONGEST_NAME)}"]
+    parts += [clean(observation.dtype, LONGEST_NAME)] if observation.dtype else []
+    parts += [plural(observation.threads, "thread")] if observation.threads is not None else []
+    parts += [f"seed {observation.seed}", f"{clean(observation.tier)} tier"]
+    if observation.forwards:
+        parts.append(f"{observation.forwards} forward passes in {observation.seconds:.1f} s")
+    return ", ".join(parts)
+
+
+def versions(observation: Observation) -> str:
+    """Return ``onnxruntime 1.31.1, torch 2.13``."""
+    return ", ".join(f"{clean(name, 60)} {clean(value, 60)}" for name, value in observation.environment.items())
+
+
+def _input(item: InputUsed) -> str:
+    shape = "x".join(map(str, item.shape)) or "scalar"
+    origin = f" ({clean(item.origin)})" if item.origin else ""
+    axis = axis_text(item.batch_axis, "shared by all samples")
+    return f"{clean(item.name, LONGEST_NAME)} {clean(item.dtype, LONGEST_NAME)} {shape}{axis}{origin}"
+
+
+def axis_text(axis: int | None, none: str) -> str:
+    """Return what is unusual about a batch axis, after a comma; ``""`` for the first one."""
+    if axis is None:
+        return f", {none}"
+    return f", batch axis {axis}" if axis else ""
+
+
+def place_text(place: Place) -> str:
+    """Return ``layer1.0.bn1 (BatchNorm2d, aten.native_batch_norm.default)``."""
+    path = clean(place.path or place.node or "(root)", LONGEST_NAME)
+    node = place.node if place.node and place.path and place.node != place.path else ""
+    about = [clean(part, LONGEST_NAME) for part in (place.type_name, place.op) if part]
+    about += [f"node {clean(node, LONGEST_NAME)}"] if node else []
+    return f"{path} ({', '.join(about)})" if about else path
+
+
+def _places(places: Sequence[Place]) -> str:
+    return _names([place.path or place.node or place.op or "(root)" for place in places])
+
+
+def _names(names: Iterable[str]) -> str:
+    return fold_line([clean(name, LONGEST_NAME) for name in names], MOST_PLACES)
+
+
+def _by(effect: float | None) -> str:
+    return f" by up to {effect_text(effect)}" if effect is not None else ""
+
+
+def effect_text(effect: float | None) -> str:
+    """Return an effect with three digits; ``-`` where it is not known, ``0`` for equal bits."""
+    return "-" if effect is None else f"{effect:.3g}"
+
+
+def share_text(effect: float) -> str:
+    """Return an effect as a part of something: ``13 %``, or ``1.3e-06`` where that is too little for percent."""
+    return f"{100 * effect:.3g} %" if 0.001 <= abs(effect) < 10 else effect_text(effect)
+
+
+def time_text(size: SizeResult) -> str:
+    """Return the time for each sample, in milliseconds."""
+    if size.seconds is None or not size.batch_size:
+        return "-"
+    return f"{1000 * size.seconds / size.batch_size:.3g} ms"
+
+
+def has_class_scores(observation: Observation) -> bool:
+    """Return whether any output holds class scores, so that changes of the first class were counted."""
+    return any(size.top1_changes is not None for size in observation.sizes)
+
+
+def ran_sizes(observation: Observation) -> list[int]:
+    """Return the batch sizes at which the model ran."""
+    return [size.batch_size for size in observation.sizes if size.status == "ok"]
+
+
+def sizes_text(sizes: Sequence[int]) -> str:
+    """Return ``1, 2, 3, 8``, shortened in the middle where there are many."""
+    words = [str(size) for size in sizes]
+    return ", ".join(words) if len(words) <= 12 else ", ".join([*words[:6], "...", *words[-3:]])
+
+
+def effects(observation: Observation) -> Iterator[float]:
+    """Yield every figure that the charts of batch sizes show."""
+    yield from (size.max_rel for size in observation.sizes if size.max_rel is not None)
+    yield from (value for size in observation.sizes for value in size.samples)
+    yield from (value for value in (observation.noise_floor,) if value is not None)
+
+
+def gaps(observation: Observation, *, is_silent: bool, is_failed: bool) -> Iterator[str]:
+    """Yield what keeps an audit with this run from saying clean.
+
+    Args:
+        is_silent: There are no findings, which would say what the run showed.
+        is_failed: The failed run is told already.
+    """
+    word = VERDICT_WORDS.get(observation.verdict, clean(observation.verdict))
+    if observation.verdict == CANNOT_RUN:
+        yield from () if is_failed else ("the model could not be run",)
+    elif observation.verdict == INCONCLUSIVE:
+        yield "the run was inconclusive"
+    elif observation.verdict != INDEPENDENT and is_silent:
+        yield f"in the run, an answer {word}"
+    if is_silent and RNG in observation.flags:
+        yield "answers change with the random seed"
+    if is_silent and STATEFUL in observation.flags:
+        yield "answers change with what ran before"
+    failed = [size.batch_size for size in observation.sizes if size.status != "ok"]
+    if failed and observation.verdict != CANNOT_RUN:
+        yield f"failed at batch size {sizes_text(failed)}"
+    if observation.fixed_batch is not None:
+        yield f"takes no batch size but {observation.fixed_batch}"
+    if observation.is_untrained:
+        yield "untrained, so the run certifies nothing"
+
+
+def ran_text(observation: Observation) -> str:
+    """Return what an independent model was run with, which is all that is known to be clean."""
+    sizes = ran_sizes(observation)
+    quick = "" if observation.tier == "full" else f", {clean(observation.tier)} tier"
+    if RNG in observation.flags:
+        return f"run with a fixed seed{quick}"
+    return f"run at batch size {sizes_text(sizes)}{quick}" if sizes else f"run{quick}"
