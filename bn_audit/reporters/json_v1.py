@@ -19,6 +19,7 @@ from bn_audit.subject.norm import NormLayer
 from bn_audit.subject.report import Audit, Report
 from bn_audit.subject.subject import OutputFlow
 from bn_audit.subject.tensor import TensorRef
+from bn_audit.subject.waiver import KnownFinding, WaivedFinding, Waiver
 from bn_audit.version import VERSION
 
 SCHEMA_ID = "bn-audit.report.v1"
@@ -40,6 +41,8 @@ def document(audit: Audit) -> dict[str, Json]:
         "fail_on": audit.fail_on.value,
         "reports": [_report(report) for report in audit.reports],
         "listed": [{"source": source, "reason": reason} for source, reason in audit.listed],
+        "unused_waivers": [_waiver(waiver) for waiver in audit.unused_waivers],
+        "resolved": [_known(item) for item in audit.resolved],
         "summary": _summary(audit),
     }
 
@@ -56,7 +59,8 @@ def _report(report: Report) -> dict[str, Json]:
         ],
         "norms": [_norm(norm) for norm in report.norms],
         "findings": [_finding(finding) for finding in report.findings],
-        "waived": [],
+        "waived": [_waived(item) for item in report.waived],
+        "baselined": [_finding(finding) for finding in report.baselined],
         "skipped": [{"code": skipped.code, "reason": skipped.reason} for skipped in report.skipped],
         "failed": [{"stage": failure.stage, "error": failure.error} for failure in report.failed],
         "unread": list(report.unread),
@@ -146,6 +150,37 @@ def _finding(finding: Finding) -> dict[str, Json]:
     }
 
 
+def _waived(item: WaivedFinding) -> dict[str, Json]:
+    return {
+        **_finding(item.finding),
+        "reason": item.reason,
+        "expires": None if item.expires is None else item.expires.isoformat(),
+        "design": None if item.intent is None else item.intent.value,
+    }
+
+
+def _waiver(waiver: Waiver) -> dict[str, Json]:
+    return {
+        "codes": list(waiver.codes),
+        "reason": waiver.reason,
+        "path": waiver.path,
+        "layer": waiver.layer,
+        "expires": None if waiver.expires is None else waiver.expires.isoformat(),
+        "design": None if waiver.intent is None else waiver.intent.value,
+        "origin": waiver.origin,
+    }
+
+
+def _known(item: KnownFinding) -> dict[str, Json]:
+    return {
+        "source": item.source,
+        "code": item.code,
+        "model": item.model,
+        "place": item.place,
+        "tensor": item.tensor,
+    }
+
+
 def _summary(audit: Audit) -> dict[str, Json]:
     findings = [finding for report in audit.reports for finding in report.findings]
     return {
@@ -153,8 +188,10 @@ def _summary(audit: Audit) -> dict[str, Json]:
         "errors": sum(finding.severity is Severity.ERROR for finding in findings),
         "warnings": sum(finding.severity is Severity.WARNING for finding in findings),
         "notes": sum(finding.severity is Severity.NOTE for finding in findings),
-        "waived": 0,
-        "baselined": 0,
+        "waived": sum(len(report.waived) for report in audit.reports),
+        "baselined": sum(len(report.baselined) for report in audit.reports),
+        "unused_waivers": len(audit.unused_waivers),
+        "resolved": len(audit.resolved),
         "skipped": sum(len(report.skipped) for report in audit.reports),
         "failed": sum(len(report.failed) for report in audit.reports),
         "exit_code": audit.exit_code,

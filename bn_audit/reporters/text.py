@@ -57,6 +57,7 @@ def _lines(audit: Audit) -> Iterator[Line]:
 
 
 def _closing_lines(audit: Audit) -> Iterator[Line]:
+    yield from _outdated_lines(audit)
     codes = sorted({finding.code for report in audit.reports for finding in report.findings})
     if codes:
         more = f" (also {', '.join(codes[1:])})" if len(codes) > 1 else ""
@@ -83,6 +84,7 @@ def _report_lines(report: Report, fail_on: Severity) -> Iterator[Line]:
     if report.format is not None:
         yield line(("norm layers: ", "dim"), _norm_counts(report.norms), indent=2)
     yield from _flow_lines(report)
+    yield from _observation_lines(report)
     yield from _comparison_lines(report, "alignment")
     named = len(report.models) > 1
     for finding in sorted(report.findings, key=lambda finding: -finding.severity.rank):
@@ -91,6 +93,7 @@ def _report_lines(report: Report, fail_on: Severity) -> Iterator[Line]:
     if report.findings:
         yield line()
     yield from _comparison_lines(report, "drift")
+    yield from _accepted_lines(report)
     for codes, reason in _skipped(report):
         yield line(("not checked: ", "yellow"), f"{', '.join(codes)} ({clean(reason)})", indent=2)
     for reason in report.unread[:MANY]:
@@ -108,6 +111,27 @@ def _comparison_lines(report: Report, part: str) -> Iterator[Line]:
         from bn_audit.reporters._comparison_text import PARTS  # few runs compare
 
         yield from PARTS[part](report)
+
+
+def _accepted_lines(report: Report) -> Iterator[Line]:
+    if report.waived or report.baselined:
+        from bn_audit.reporters._accepted_text import accepted_lines  # few runs accept anything
+
+        yield from accepted_lines(report, lambda location: clean(_place(location), LONGEST_NAME))
+
+
+def _outdated_lines(audit: Audit) -> Iterator[Line]:
+    if audit.unused_waivers or audit.resolved:
+        from bn_audit.reporters._accepted_text import outdated_lines
+
+        yield from outdated_lines(audit)
+
+
+def _observation_lines(report: Report) -> Iterator[Line]:
+    if report.observation is not None:
+        from bn_audit.reporters._observation_text import observation_lines  # few runs run the model
+
+        yield from observation_lines(report.observation)
 
 
 def _flow_lines(report: Report) -> Iterator[Line]:

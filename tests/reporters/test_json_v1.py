@@ -102,6 +102,8 @@ def test_the_summary_counts_findings_of_all_reports():
         "notes": 1,
         "waived": 0,
         "baselined": 0,
+        "unused_waivers": 0,
+        "resolved": 0,
         "skipped": 1,
         "failed": 2,
         "exit_code": 3,
