@@ -25,11 +25,19 @@ Ignore = Annotated[
 ]
 FailOn = Annotated[Severity, typer.Option("--fail-on", help="Exit with 1 for findings of this severity or worse.")]
 ExitZero = Annotated[bool, typer.Option("--exit-zero", help="Exit with 0 in spite of findings.")]
-Format = Annotated[str, typer.Option("--format", metavar="NAME", help="Report on stdout: text, json or html.")]
+Format = Annotated[
+    str,
+    typer.Option(
+        "--format", metavar="NAME", help="Report on stdout: text, json, html, sarif, junit, github or markdown."
+    ),
+]
 Output = Annotated[
     list[Path] | None,
     typer.Option(
-        "--output", "-o", metavar="FILE", help="Write a report to FILE too: .txt, .json or .html. Repeatable."
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="Write a report to FILE too: .txt, .json, .html, .sarif, .xml (JUnit) or .md. Repeatable.",
     ),
 ]
 Mapping = Annotated[

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,12 @@ from bn_audit.errors import UsageError
 if TYPE_CHECKING:
     from bn_audit.interfaces import Reporter
     from bn_audit.subject.report import Audit
+
+
+ANNOTATIONS, SUMMARY = "github", "markdown"
+"""With annotations goes a summary of the job, where GitHub names a file for it."""
+
+JOB_SUMMARY = "GITHUB_STEP_SUMMARY"
 
 
 class Reports:
@@ -39,6 +46,14 @@ class Reports:
         to_stdout(lambda out, colour: self._stdout.render(result, out, colour))
         for path, reporter in self._files:
             to_file(path, _rendered(reporter, result), _audited(result, read))
+        summary = os.environ.get(JOB_SUMMARY) if self._stdout.name == ANNOTATIONS else None
+        if summary:
+            to_file(Path(summary), _summary(result), _audited(result, read), append=True)
+
+
+def _summary(result: Audit) -> bytes:
+    """Return the summary of a job; the empty line ends what an earlier command of the job wrote."""
+    return b"\n" + _rendered(_reporter_named(SUMMARY), result)
 
 
 def _reporter_named(name: str) -> Reporter:

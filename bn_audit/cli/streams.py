@@ -25,8 +25,8 @@ def to_stdout(render: Callable[[TextIO, bool], None]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
 
 
-def to_file(path: Path, data: bytes, audited: Iterable[str]) -> None:
-    """Write `data` to `path`.
+def to_file(path: Path, data: bytes, audited: Iterable[str], *, append: bool = False) -> None:
+    """Write `data` to `path`, or to its end.
 
     Raises:
         UsageError: the file is one of those that were audited, or it cannot be written.
@@ -34,7 +34,8 @@ def to_file(path: Path, data: bytes, audited: Iterable[str]) -> None:
     if any(_is_same(path, source) for source in audited):
         raise UsageError(f"{path}: is one of the audited files and is left as it is: write to another file")
     try:
-        path.write_bytes(data)
+        with path.open("ab" if append else "wb") as file:
+            file.write(data)
     except OSError as error:
         raise UsageError(f"{path}: cannot be written ({error.strerror or error})") from error
 
