@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from bn_audit.alignment.keys import Side, Spec
 from bn_audit.subject.graph import Graph, Node
@@ -28,6 +28,7 @@ class ModelSide:
         tensors: Every tensor by name; of a graph those whose names mean something.
         weighted: Every convolution and linear layer with a stored weight.
         loose: Of a graph: tensors of several dimensions that no convolution or linear layer uses.
+        turned: Names of matrices that lie the other way round than PyTorch keeps them.
     """
 
     subject: Subject
@@ -37,6 +38,7 @@ class ModelSide:
     tensors: Mapping[str, TensorRef]
     weighted: tuple[WeightedLayer, ...]
     loose: tuple[TensorRef, ...] = ()
+    turned: frozenset[str] = frozenset()
 
     @property
     def called(self) -> str:
@@ -47,10 +49,21 @@ class ModelSide:
         """Return the names, to be fitted to those of another model."""
         return Side(
             name=self.called,
-            tensors={name: Spec(shape=ref.shape, dtype=ref.dtype) for name, ref in self.tensors.items()},
+            tensors={name: Spec(shape=self._shape(ref), dtype=ref.dtype) for name, ref in self.tensors.items()},
             route=self.model.route,
             roles={ref.name: f"{norm.path}.{role}" for norm in self.norms for role, ref in _named_roles(norm)},
         )
+
+    def with_turned(self, names: Iterable[str]) -> ModelSide:
+        """Return the side with these matrices marked as lying the other way round."""
+        turned = frozenset(names)
+        weighted = tuple(
+            replace(layer, transposed=True) if layer.weight.name in turned else layer for layer in self.weighted
+        )
+        return replace(self, weighted=weighted, turned=turned)
+
+    def _shape(self, ref: TensorRef) -> tuple[int, ...]:
+        return ref.shape[::-1] if ref.name in self.turned else ref.shape
 
 
 def _named_roles(norm: NormLayer) -> Iterator[tuple[str, TensorRef]]:

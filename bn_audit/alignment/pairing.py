@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 from bn_audit.alignment.fold_search import FoundFold, find_folds
 from bn_audit.alignment.folding import Scaling, try_scaling
-from bn_audit.alignment.keys import Rules, align_keys
+from bn_audit.alignment.keys import Rules
 from bn_audit.alignment.layers import LIKE, NormPair, pair_by_contents, pair_by_likeness, pair_by_path
+from bn_audit.alignment.matrices import turned_alike
 from bn_audit.alignment.model_side import ModelSide
 from bn_audit.alignment.naming import mapped
 from bn_audit.alignment.norm_values import NormValues, values_of_norm
@@ -61,7 +62,7 @@ class Alignment:
 
 def align(reference: ModelSide, target: ModelSide, rules: Rules) -> Alignment:
     """Return how two models align; reads the tensors of norm layers that no path pairs, and what folds need."""
-    keys = align_keys(reference.names(), target.names(), rules=rules)
+    reference, target, keys = turned_alike(reference, target, rules)
     fitted = _fitting(keys, rules)
     alignment = Alignment(reference=reference, target=target, keys=keys)
     is_nameless = _lacks_paths(reference) or _lacks_paths(target)

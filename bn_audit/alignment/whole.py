@@ -62,7 +62,15 @@ def compare_subjects(
             for pair in alignment.norms
         ),
         values=_values(alignments, left, scope, frozenset(name for item in target.frozen for name in item.tensors)),
+        remarks=tuple(remark for alignment in alignments for remark in _remarks(alignment)),
     )
+
+
+def _remarks(alignment: Alignment) -> Iterator[str]:
+    for side in (alignment.reference, alignment.target):
+        if side.turned:
+            count = f"{len(side.turned)} linear weight{'s lie' if len(side.turned) > 1 else ' lies'}"
+            yield f"{side.called}: {count} as (in, out) and {'are' if len(side.turned) > 1 else 'is'} turned"
 
 
 def _check_related(reference: Subject, target: Subject, alignments: Sequence[Alignment]) -> None:
