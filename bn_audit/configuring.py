@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from bn_audit.options import Options, SweepOptions
-from bn_audit.settings.content import PathSettings, Settings
+from bn_audit.settings.content import InForce, PathSettings, Settings
 
 SWEEP_FIELDS = ("batch_sizes", "inputs")
 """Fields of ``Options.sweep`` that settings set."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InForce:
-    """One value and where it comes from.
-
-    Attributes:
-        origin: ``default``, ``command line``, or a file and its key.
-    """
-
-    key: str
-    value: Any
-    origin: str
 
 
 def configured(options: Options, settings: Settings, given: Collection[str]) -> Options:
@@ -72,14 +58,24 @@ def _with_path(options: Options, found: PathSettings) -> Options:
     return replace(options, **values)
 
 
-def in_force(options: Options, settings: Settings, given: Collection[str]) -> Iterator[InForce]:
-    """Yield the general values that settings can set, with their origins."""
+def in_force(
+    options: Options, targets: Sequence[str], settings: Settings, given: Collection[str]
+) -> tuple[InForce, ...]:
+    """Return what settings can set for all sources, with the origin of each value.
+
+    Args:
+        options: As `configured` returns them.
+        targets: As given on the command line.
+    """
     from bn_audit.settings.keys import GENERAL
 
-    final: Mapping[str, Any] = {item.name: getattr(options, item.name) for item in fields(options)}
+    def origin(key: str, is_given: bool, is_set: bool) -> str:
+        return "command line" if is_given else f"{settings.file}: {key}" if is_set else "default"
+
+    names = tuple(targets or settings.targets)
+    told = [InForce(key="targets", value=names, origin=origin("targets", bool(targets), bool(settings.targets)))]
     for key in GENERAL:
-        if key.field in given:
-            origin = "command line"
-        else:
-            origin = f"{settings.file}: {key.name}" if key.field in settings.values else "default"
-        yield InForce(key=key.name, value=final[key.field], origin=origin)
+        value: object = getattr(options, key.field)
+        where = origin(key.name, key.field in given, key.field in settings.values)
+        told.append(InForce(key=key.name, value=value, origin=where))
+    return tuple(told)

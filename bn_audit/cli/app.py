@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from bn_audit.cli import check, compare, explain, inspect_layers
+from bn_audit.cli import check, compare, explain, inspect_layers, settings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -41,3 +41,4 @@ app.command("check", epilog=check.EPILOG)(check.check)
 app.command("compare", epilog=compare.EPILOG)(compare.compare)
 app.command("inspect", epilog=inspect_layers.EPILOG)(inspect_layers.inspect_layers)
 app.command("explain", epilog=explain.EPILOG)(explain.explain)
+app.command("settings", epilog=settings.EPILOG)(settings.settings)

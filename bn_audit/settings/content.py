@@ -43,3 +43,16 @@ class Settings:
     targets: tuple[str, ...] = ()
     paths: tuple[PathSettings, ...] = ()
     waivers: tuple[Waiver, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InForce:
+    """One value of a run and where it comes from.
+
+    Attributes:
+        origin: ``default``, ``command line``, or a file and its key.
+    """
+
+    key: str
+    value: object
+    origin: str
