@@ -89,13 +89,17 @@ class DrawnBatches:
         return np.random.default_rng(np.random.SeedSequence([word & _MASK for word in (self.seed, *words)]))
 
     def _choices(self, count: int, seed: int) -> list[Choice] | None:
-        """Return which rows the samples are made of: for seed 0 in their order, else in another at every place."""
+        """Return which rows the samples are made of, the file's own order for seed 0; None without real samples.
+
+        Neighbouring seeds have different rows at every place: companions must differ from those they replace.
+        """
         total = next((len(source.rows) for source in self.sources if _is_real(source) and source.rows is not None), 0)
         if not total:
             return None
         rng = self._rng(seed, _SHARED)
-        order = np.arange(total) if seed == 0 else _moved(rng.permutation(total))
-        exact = order if seed == 0 or total > 1 else order[:0]
+        lap, shift = divmod(seed, total)
+        order = np.roll(np.arange(total) if lap == 0 else self._rng(lap, _SHARED, 1).permutation(total), -shift)
+        exact = order if total > 1 or seed == 0 else order[:0]
         choices = [Choice(first=int(row), second=int(row), share=1.0) for row in exact[:count]]
         while len(choices) < count:
             first, second = (int(row) for row in rng.integers(0, total, 2))
@@ -145,16 +149,6 @@ class DrawnBatches:
 
 def _is_real(source: ValueSource) -> bool:
     return source.kind is Kind.ROWS
-
-
-def _moved(order: np.ndarray[tuple[int], np.dtype[np.int64]]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """Return a permutation without a row at its own place, so that companions differ from the reference batch."""
-    result = order.copy()
-    for index in range(len(result)):
-        if result[index] == index:
-            other = (index + 1) % len(result)
-            result[index], result[other] = result[other], result[index]
-    return result
 
 
 def _growth(size: int) -> int:
