@@ -20,7 +20,7 @@ Remedy: repair the node that is named: reduce, normalise, compare and reshape wi
 Limits: the proof holds for finite inputs and takes the first axis of every input for the batch. A graph that declares
     a batch of exactly one is silent. Outputs that couple through dynamic quantisation alone are BN405. Where an
     operator cannot be followed the output is reported as not checked. Models that compare samples on purpose
-    (contrastive scores, ranking) are found as well: leave them out with --ignore BN401. Replaces BN404 to BN407 at the
+    (contrastive scores, ranking) are found as well: declare a waiver with its reason. Replaces BN404 to BN407 at the
     same place and keeps their code as the cause in its evidence.
 Sources: Ioffe and Szegedy 2015, section 3.1; NVlabs/GCVit issue 10; soumith/dcgan.torch issue 19.
 """

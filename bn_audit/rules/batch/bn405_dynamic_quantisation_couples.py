@@ -8,7 +8,7 @@ Example:
     from onnxruntime import quantization
     quantization.quantize_dynamic("model.onnx", "quantised.onnx")  # BN405, unless the graph declares a batch of one
 Remedy: quantise with static ranges from calibration data, or with one range for each row, or run batches of one; where
-    the error is accepted, use --ignore BN405.
+    the error is accepted, declare a waiver with its reason.
 Limits: a warning, since this is how dynamic quantisation is meant to work. A graph that declares a batch of exactly one
     is silent. Weights that are quantised ahead of time, and activations with stored ranges, are silent. An output
     that couples in other ways too is BN401.
@@ -53,6 +53,6 @@ RULE = Rule(
     needs=Facts.BATCH_FLOW,
     concerns=concerns_graphs,
     check=check,
-    remedy="Quantise with static ranges from calibration data or with one range for each row; use --ignore BN405 where "
-    "the error is accepted.",
+    remedy="Quantise with static ranges from calibration data or with one range for each row; where "
+    "the error is accepted, declare a waiver with its reason.",
 )

@@ -14,7 +14,7 @@ Example:
     program = torch.export.export(Net(), (torch.randn(4, 8),), dynamic_shapes=shapes)
 Remedy: give constants a batch axis of size 1, so that every row meets the same values, and keep the order of the rows.
 Limits: a graph that declares a batch of exactly one is silent. Models that reorder a batch on purpose (reversing it,
-    sorting detections across images) are found as well: leave them out with --ignore BN409.
+    sorting detections across images) are found as well: declare a waiver with its reason.
 Sources: pytorch/pytorch issue 99613 for constants that were traced at one size.
 """
 

@@ -11,7 +11,7 @@ Example:
     layer = nn.BatchNorm2d(8, track_running_stats=False).eval()
     torch.onnx.export(nn.Sequential(nn.Conv2d(3, 8, 3), layer), (torch.randn(2, 3, 8, 8),), "model.onnx")  # BN304
 Remedy: train with track_running_stats=True, or estimate the statistics on representative data, and export again. If
-    batch statistics are intended (meta-learning, test-time adaptation), leave the rule out: --ignore BN304.
+    batch statistics are intended (meta-learning, test-time adaptation), declare a waiver with its reason.
 Limits: statistics of the weights (weight standardisation), of single samples (instance, layer and group norm) or
     computed from constants alone are silent, by the walk back from the node or by the proof of the batch flow.
     Statistics that the caller gives as an input of the model are silent too. A layer written out in other operators
@@ -57,5 +57,5 @@ RULE = Rule(
     concerns=concerns,
     check=check,
     remedy="Train with track_running_stats=True or estimate the statistics on representative data, and export again; "
-    "use --ignore BN304 where batch statistics are intended.",
+    "where batch statistics are intended, declare a waiver with its reason.",
 )

@@ -15,7 +15,7 @@ Example:
             return self.dropout(self.norm(x))
     program = torch.export.export(Net(), (torch.randn(2, 8),))  # BN311
 Remedy: call eval() on the whole model before exporting, and export again.
-Limits: sampling with dropout at inference (MC dropout) has exactly this form on purpose: --ignore BN311.
+Limits: sampling with dropout at inference (MC dropout) has exactly this form on purpose: declare a waiver.
     Dropout with probability 0 is silent. Replaces BN504 for the same calls; where a batch norm is in training form
     too, BN308, BN310, BN301 or BN302 reports that and BN504 the dropout. torch's newer ONNX exporter also folds
     batch norm into convolutions: then none is left to stand beside, and BN504 reports the dropout.
@@ -75,5 +75,5 @@ RULE = Rule(
     needs=Facts.GRAPH,
     concerns=concerns,
     check=check,
-    remedy="Call eval() on the whole model before exporting, and export again; use --ignore BN311 for MC dropout.",
+    remedy="Call eval() on the whole model before exporting, and export again; declare MC dropout in a waiver.",
 )

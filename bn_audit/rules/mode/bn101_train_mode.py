@@ -15,8 +15,8 @@ Remedy: call model.eval() right before saving. For a training checkpoint, where 
 Limits: a state dict records no mode, so the question is reported as not checked (see BN111). Layers that ignore the
     flag are silent: InstanceNorm, FrozenBatchNorm, normalisers that always use their running values. A layer without
     running statistics is left to BN103 and one that never saw data to BN217, because eval() changes neither. Models
-    that use batch statistics on purpose at test time (pix2pix, test-time adaptation) are found as well: that is a
-    decision to declare, not one that a file can show.
+    that use batch statistics on purpose at test time (pix2pix, test-time adaptation) are found as well: declare a
+    waiver with its reason, since no file can show that.
 Sources: torch/nn/modules/batchnorm.py, _BatchNorm.forward; Ioffe and Szegedy 2015, section 3.1.
 """
 

@@ -10,7 +10,7 @@ Example:
     adapted = nn.BatchNorm2d(8).eval()
     adapted.running_mean = adapted.running_var = None     # BN103: the way of test-time adaptation
 Remedy: train with track_running_stats=True, or estimate the statistics on representative data before deployment. If
-    batch statistics are intended (meta-learning, test-time adaptation), leave the rule out: --ignore BN103.
+    batch statistics are intended (meta-learning, test-time adaptation), declare a waiver with its reason.
 Limits: a state dict in which the statistics are missing is judged by BN201, an ONNX graph by BN304. A pickle names
     the class of a layer but not its base classes, so a subclass of unknown name may be an instance norm, which needs no
     statistics: that is a warning.
@@ -98,6 +98,6 @@ RULE = Rule(
     summary="batch norm without stored statistics: it uses the batch's even after eval()",
     severity=Severity.ERROR,
     check=check,
-    remedy="Train with track_running_stats=True or estimate the statistics on representative data; use --ignore BN103 "
-    "where batch statistics are intended.",
+    remedy="Train with track_running_stats=True or estimate the statistics on representative data; where batch "
+    "statistics are intended, declare a waiver with its reason.",
 )

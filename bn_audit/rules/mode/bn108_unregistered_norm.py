@@ -12,7 +12,7 @@ Example:
             self.norms = [nn.BatchNorm2d(8)]                 # BN108
             self.found = nn.ModuleList([nn.BatchNorm2d(8)])  # silent
 Remedy: keep the layers in nn.ModuleList, nn.ModuleDict or as attributes of the module.
-Limits: a teacher hidden in a list on purpose is reported too: call its eval() and use --ignore BN108. A network
+Limits: a teacher hidden in a list on purpose is reported too: call its eval() and declare a waiver. A network
     inside an object of another class, such as an EMA helper, is judged as a model of its own where it was pickled.
     State dicts and graphs do not show such layers.
 Sources: torch.nn.Module.named_modules; torch.nn.ModuleList.

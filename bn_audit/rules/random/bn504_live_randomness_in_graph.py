@@ -10,7 +10,8 @@ Example:
     model = nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.5))
     program = torch.export.export(model, (torch.randn(2, 8),))         # BN504
     program = torch.export.export(model.eval(), (torch.randn(2, 8),))  # silent
-Remedy: call model.eval() before exporting. Where the model samples on purpose, use --ignore BN504.
+Remedy: call model.eval() before exporting. Where the model samples on purpose, declare a waiver with its reason
+    (intent = "mc-dropout" for dropout).
 Limits: diffusion models, variational autoencoders and other samplers mean their random operators, so those are
     warnings. A scripted module's dropout counts as switched on if its saved flag says so; eval() after loading then
     helps. Beside batch norm in inference form BN311 reports the dropout instead.
@@ -52,7 +53,7 @@ def check(subject: Subject) -> Iterator[Finding]:
             f"({', '.join(str(operator) for operator in _operators(calls))})",
             locations=tuple(call.location for call in calls),
             evidence={"calls": len(calls), "operators": _operators(calls)},
-            remedy="If the model samples on purpose, use --ignore BN504; otherwise call model.eval() before exporting.",
+            remedy="If the model samples on purpose, declare a waiver; otherwise call model.eval() before exporting.",
             severity=Severity.WARNING,
         )
 
@@ -70,5 +71,5 @@ RULE = Rule(
     needs=Facts.GRAPH,
     concerns=concerns,
     check=check,
-    remedy="Call model.eval() before exporting, and export again; use --ignore BN504 where sampling is meant.",
+    remedy="Call model.eval() before exporting, and export again; declare sampling that is meant in a waiver.",
 )
