@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,8 @@ from bn_audit.subject.report import Audit, Failed, Report, Skipped
 
 if TYPE_CHECKING:
     from bn_audit.subject.comparison import Comparison
+
+_FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
 Rename = Callable[[str], str]
 
@@ -70,10 +73,13 @@ def _names(sources: Iterable[str], root: str) -> dict[str, str]:
 
 
 def _below(source: str, root: str) -> str | None:
-    """Return the path from `root` down to `source`; None where it lies elsewhere."""
+    """Return the path from `root` down to `source`, ``package.module:factory`` as it is; None for a path elsewhere."""
+    if _FACTORY.fullmatch(source):
+        return source
+    source = os.path.abspath(source)  # noqa: PTH100 - as above
     for top, path in ((root, source), _resolved(root, source)):
         try:
-            relative = os.path.relpath(os.path.join(top, path), top)  # noqa: PTH118 - text, whatever is in it
+            relative = os.path.relpath(path, top)
         except ValueError:  # another drive
             return None
         parts = Path(relative).parts
@@ -84,7 +90,7 @@ def _below(source: str, root: str) -> str | None:
 
 def _resolved(root: str, source: str) -> tuple[str, str]:
     """Return both with the links in the way to them followed, but not those that they are: the name is the user's."""
-    folder, name = os.path.split(os.path.join(root, source))  # noqa: PTH118
+    folder, name = os.path.split(source)
     try:
         return os.path.realpath(root), os.path.join(os.path.realpath(folder), name)  # noqa: PTH118
     except (OSError, ValueError):

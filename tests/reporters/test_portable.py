@@ -1,0 +1,99 @@
+"""Sources as another machine may read of them."""
+
+import hand_made
+import pytest
+from hand_made import audit, comparison, finding, report
+
+from bn_audit.reporters._portable import portable
+from bn_audit.subject.finding import Location
+from bn_audit.subject.report import Failed, Skipped
+
+
+@pytest.fixture(autouse=True)
+def _in_the_checkout(monkeypatch):
+    monkeypatch.setattr("os.getcwd", lambda: "/work/checkout")
+
+
+def names(*sources, root="/work/checkout"):
+    return [item.source for item in portable(audit(*map(report, sources)), root).reports]
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("model.pt", "model.pt"),
+        ("./models//a.pt", "models/a.pt"),
+        ("/work/checkout/models/a.pt", "models/a.pt"),
+        ("/work/checkout2/a.pt", "a.pt"),
+        ("/data/secret/a.pt", "a.pt"),
+        ("../a.pt", "a.pt"),
+        ("..hidden/a.pt", "..hidden/a.pt"),
+        ("shop.vision:make", "shop.vision:make"),
+        ("/a.pt", "a.pt"),
+    ],
+)
+def test_a_source_is_named_from_the_root(source, name):
+    assert names(source) == [name]
+
+
+def test_names_outside_are_told_apart_by_as_few_folders_as_it_takes():
+    assert names("/x/a/m.pt", "/x/b/m.pt", "/y/b/m.pt", "m.pt", "/z/n.pt") == [
+        "a/m.pt",
+        "b/m.pt",
+        "y/b/m.pt",
+        "m.pt",
+        "n.pt",
+    ]
+
+
+def test_links_above_the_source_are_followed_and_the_source_keeps_its_name(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "store").write_bytes(b"")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    (tmp_path / "real" / "m.pt").symlink_to(tmp_path / "store")
+    assert names(str(tmp_path / "link" / "m.pt"), root=str(tmp_path / "real")) == ["m.pt"]
+    assert names(str(tmp_path / "real" / "m.pt"), root=str(tmp_path / "link")) == ["m.pt"]
+
+
+def test_errors_lose_the_folders_and_nodes_keep_their_slashes():
+    of = audit(
+        report(
+            "/data/secret/m.onnx",
+            findings=(
+                finding(message="/data/conv/Conv in /data/secret/m.onnx", locations=(Location(node="/data/c"),)),
+            ),
+            skipped=(Skipped(code="BN1", reason="/data/secret/weights.bin is missing"),),
+            failed=(
+                Failed(
+                    stage="BN2",
+                    error="/work/checkout/plugin.py: raised",
+                    traceback='File "/work/checkout/plugin.py", line 1\n  File "/data/secret/x.py"',
+                ),
+            ),
+            unread=("/data/secret/m.onnx.data: not there",),
+            comparison=comparison(reference="/data/secret/r.pt", remarks=("/data/secret/r.pt is built",)),
+        ),
+        listed=[("/data/secret/o.pt", "/data/secret/o.pt holds optimizer state")],
+    )
+    told = portable(of, "/work/checkout")
+    (item,) = told.reports
+    assert item.source == "m.onnx"
+    assert item.findings[0].message == "/data/conv/Conv in m.onnx"
+    assert item.findings[0].locations == (Location(node="/data/c"),)
+    assert item.skipped[0].reason == "weights.bin is missing"
+    assert item.failed[0].error == "plugin.py: raised"
+    assert item.failed[0].traceback == 'File "plugin.py", line 1\n  File "x.py"'
+    assert item.unread == ("m.onnx.data: not there",)
+    assert item.comparison.reference == "r.pt"
+    assert item.comparison.remarks == ("r.pt is built",)
+    assert told.listed == (("o.pt", "o.pt holds optimizer state"),)
+
+
+def test_a_source_at_the_root_of_the_disk_takes_no_slash_from_other_words():
+    of = audit(report("/m.pt", failed=(Failed(stage="read", error="/m.pt: eval/train of a/b"),)))
+    assert portable(of, "/").reports[0].failed[0].error == "m.pt: eval/train of a/b"
+
+
+@pytest.mark.parametrize("case", hand_made.ALL)
+def test_relative_sources_change_nothing(case):
+    assert portable(hand_made.ALL[case]) == hand_made.ALL[case]
