@@ -25,8 +25,8 @@ SMALLEST_DIRECTED = 1e-7
 RESPONSES = 10.0
 """Floating point explains 1.7 responses at most."""
 
-EPSILON = {"float64": 2.0**-52, "float16": 2.0**-10, "bfloat16": 2.0**-7}
-"""Unit in the last place by element type, where it is not that of single precision."""
+SMALLEST_STEP = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
+"""One unit in the last place of 1.0, by element type."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -68,7 +68,9 @@ class Precision:
             self.noise = found(self.figures, Noise) or response_of(self.bench, self.figures)
         if self.noise.response is None:
             return None
-        return RESPONSES * max(self.noise.response, EPSILON.get(self.bench.session.dtype, 2.0**-23))
+        return RESPONSES * max(
+            self.noise.response, SMALLEST_STEP.get(self.bench.session.dtype, SMALLEST_STEP["float32"])
+        )
 
     def is_real(
         self, single: tuple[Outputs, Outputs], double: Callable[[], tuple[Outputs, Outputs] | None]

@@ -1,1 +1,1 @@
-"""Running a model: the child process, the order of the measurements, and what the figures mean."""
+"""Running models: one process for each, the experiments in order, their figures judged."""
