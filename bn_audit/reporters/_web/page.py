@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from bn_audit.reporters._finding_text import certainty, stale, terms, where
 from bn_audit.reporters._portable import portable
 from bn_audit.reporters._verdict import CLEAN, FAIL, INCOMPLETE, MATCH, NOT_AUDITED, tally, verdict
+from bn_audit.reporters._web.chart_style import CHART_STYLE
 from bn_audit.reporters._web.comparison import comparison_sections
 from bn_audit.reporters._web.markup import (
     NOTHING,
@@ -19,6 +20,8 @@ from bn_audit.reporters._web.markup import (
     joined,
     text,
 )
+from bn_audit.reporters._web.observation import observation_sections
+from bn_audit.reporters._web.script import SCRIPT, SCRIPT_SOURCE
 from bn_audit.reporters._web.style import STYLE
 from bn_audit.reporters._words import MODE_WORDS, plural, size_text
 from bn_audit.styled import clean
@@ -29,7 +32,8 @@ from bn_audit.subject.subject import Model
 from bn_audit.version import VERSION
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-"""What the page may load: nothing; its own style alone. Names out of a file could not run a script even as markup."""
+"""What the page may load: nothing; its own style, and with charts its own script, named by its digest. Names out of a
+file could not run a script even as markup."""
 
 PATTERNS = 40
 """Folded patterns of paths shown for one finding."""
@@ -44,13 +48,16 @@ def document(audit: Audit) -> str:
     """Return the whole page."""
     audit = portable(audit)
     title = "bn-audit report"
+    charts = any(report.observation is not None for report in audit.reports)
+    policy = f"{POLICY}; script-src {SCRIPT_SOURCE}" if charts else POLICY
+    style = STYLE + CHART_STYLE if charts else STYLE
     head = joined(
         (
             Markup('<meta charset="utf-8">'),
-            Markup(f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'),
+            Markup(f'<meta http-equiv="Content-Security-Policy" content="{policy}">'),
             Markup('<meta name="viewport" content="width=device-width, initial-scale=1">'),
             element("title", text(_title(audit))),
-            Markup(f"<style>\n{STYLE}</style>"),
+            Markup(f"<style>\n{style}</style>"),
         )
     )
     summary = f"{tally(audit)}; judged for {audit.intent.value}"
@@ -62,6 +69,7 @@ def document(audit: Audit) -> str:
             _stale(audit),
             _listed(audit),
             element("footer", text(f"bn-audit {VERSION}. bn-audit explain CODE tells why a rule exists.")),
+            *((Markup(f"<script>{SCRIPT}</script>"),) if charts else ()),
         )
     )
     return f'<!DOCTYPE html>\n<html lang="en">\n<head>\n{head}\n</head>\n<body>\n{body}\n</body>\n</html>\n'
@@ -87,6 +95,7 @@ def _section(report: Report, audit: Audit) -> Markup:
             (
                 header,
                 facts(_facts(report)),
+                *observation_sections(report),
                 *_findings(report),
                 *_accepted(report),
                 *comparison_sections(report),
