@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from bn_audit.options import Options, SweepOptions
+from bn_audit.options import Options
 from bn_audit.settings.content import InForce, PathSettings, Settings
 
 SWEEP_FIELDS = ("batch_sizes", "inputs")
@@ -54,7 +54,7 @@ def _with_path(options: Options, found: PathSettings) -> Options:
     sweep = options.sweep
     if sweep is not None or "batch_sizes" in run:
         run = {**run, "tier": "quick"} if sweep is None else run
-        values["sweep"] = replace(sweep or SweepOptions(), **run)
+        values["sweep"] = replace(sweep or options.running, **run)
     return replace(options, **values)
 
 

@@ -69,6 +69,7 @@ class Options:
         jobs: Number of processes for several files.
         flow: Follow the batch through graphs, where the artifact records one.
         sweep: How to run the model; None: it is not run.
+        running: How to run models for which the settings alone ask for a run.
         paths: What holds for some sources only, the last one that matches first.
         waivers: Findings that are accepted on purpose.
         baseline: File of known findings to hide.
@@ -93,6 +94,7 @@ class Options:
     jobs: int = 1
     flow: bool = True
     sweep: SweepOptions | None = None
+    running: SweepOptions = field(default_factory=SweepOptions)
     paths: tuple[PathSettings, ...] = ()
     waivers: tuple[Waiver, ...] = ()
     baseline: str | None = None

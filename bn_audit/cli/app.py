@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from bn_audit.cli import check, compare, explain, inspect_layers, settings
+from bn_audit.cli import check, compare, completion, explain, inspect_layers, settings, sweep
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -38,7 +38,9 @@ def root(
 
 
 app.command("check", epilog=check.EPILOG)(check.check)
+app.command("sweep", epilog=sweep.EPILOG)(sweep.sweep)
 app.command("compare", epilog=compare.EPILOG)(compare.compare)
 app.command("inspect", epilog=inspect_layers.EPILOG)(inspect_layers.inspect_layers)
 app.command("explain", epilog=explain.EPILOG)(explain.explain)
 app.command("settings", epilog=settings.EPILOG)(settings.settings)
+app.command("completion", epilog=completion.EPILOG)(completion.completion)

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bn_audit.cli import configuration
 from bn_audit.cli import options as shared
+from bn_audit.cli import run_options as run
 from bn_audit.cli.exits import exit_codes
+from bn_audit.cli.progress import watched
 from bn_audit.cli.reporting import Reports
 from bn_audit.errors import UsageError
 from bn_audit.subject.finding import Intent, Severity
 
 if TYPE_CHECKING:
-    from bn_audit.audit import Progress
+    from bn_audit.options import Options
 
 EPILOG = """\b
 Examples:
@@ -26,6 +27,7 @@ Examples:
   bn-audit check models/ --write-baseline known.json
   bn-audit check last.ckpt --intent finetune --frozen 'backbone.*'
   bn-audit check model.onnx --against checkpoint.pt
+  bn-audit check model.onnx --batch-sizes 1,2,8
   bn-audit check shop.vision:make_model --weights model.safetensors
 
 \b
@@ -74,16 +76,45 @@ def check(
     flow: Annotated[
         bool, typer.Option("--flow/--no-flow", help="Follow the samples through graphs: do rows of the batch meet?")
     ] = True,
+    batch_sizes: Annotated[
+        str | None,
+        typer.Option(
+            "--batch-sizes", metavar="SIZES", help="Run the model too, at these batch sizes: 1,2,8; see sweep."
+        ),
+    ] = None,
+    inputs_file: run.InputsFile = None,
+    inputs: run.Inputs = None,
+    batch_axis: run.BatchAxis = None,
+    trust: run.Trust = False,
+    device: run.Device = "cpu",
+    dtype: run.Dtype = None,
+    threads: run.Threads = None,
+    seed: run.Seed = 0,
+    time_limit: run.TimeLimit = 600.0,
+    memory_limit: run.MemoryLimit = None,
 ) -> None:
     """Audit model files; the exit code is the gate.
 
-    Nothing in a file is executed. Only a package.module:factory is imported and called.
+    Nothing in a file is executed without --batch-sizes. Only a package.module:factory is imported and called.
     """
     with exit_codes():
         reports = Reports(report_format, output)
+        running = run.how_to_run(
+            batch_sizes,
+            tier="quick",
+            inputs=inputs,
+            inputs_file=inputs_file,
+            batch_axis=batch_axis,
+            device=device,
+            dtype=dtype,
+            threads=threads,
+            seed=seed,
+            trust=trust,
+            time_limit=time_limit,
+            memory_limit=memory_limit,
+        )
         settings = configuration.load(config, isolated)
         names = configuration.asked_for(targets, settings)
-        from bn_audit import audit
         from bn_audit.configuring import configured
         from bn_audit.options import Options
         from bn_audit.subject.scope import ValueScope
@@ -105,28 +136,26 @@ def check(
             baseline=baseline,
             accept_findings=write_baseline is not None,
             covers_settings=not targets,
+            sweep=run.requested(running, batch_sizes, settings),
+            running=running,
         )
         options = configured(options, settings, configuration.given(context))
         if (mapping or values != "bn") and not configuration.compares(options):
             raise UsageError("--map and --values say how to compare: name the reference with --against")
-        configuration.check_baseline(write_baseline, options)
-        read = [*names, *configuration.read_by(options)]
-        shared.announce_factories(read)
-        with _progress() as progress:
-            result = audit.run(names, options, progress)
-        reports.write(result, read)
-        if write_baseline is not None:
-            configuration.write_baseline(write_baseline, result, read)
-    raise typer.Exit(result.exit_code)
+        code = _run(names, options, reports, write_baseline)
+    raise typer.Exit(code)
 
 
-@contextmanager
-def _progress() -> Iterator[Progress | None]:
-    """Give a callback that draws a bar on stderr where that is a terminal and there are several files."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from bn_audit.cli.progress import bar
+def _run(targets: Sequence[str], options: Options, reports: Reports, write_baseline: Path | None) -> int:
+    """Audit, write what was asked for, and return the exit code."""
+    from bn_audit import audit
 
-    with bar() as update:
-        yield update
+    configuration.check_baseline(write_baseline, options)
+    read = [*targets, *configuration.read_by(options)]
+    shared.announce_factories(read)
+    with watched() as watch:
+        result = audit.run(targets, options, watch.files)
+    reports.write(result, read)
+    if write_baseline is not None:
+        configuration.write_baseline(write_baseline, result, read)
+    return result.exit_code
