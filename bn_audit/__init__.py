@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from bn_audit.errors import (
         AmbiguousFormatError,
         ArtifactError,
+        BatchStatisticsError,
+        BatchStatisticsWarning,
         BnAuditError,
         FactoryError,
         FindingsError,
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
         UnsupportedFormatError,
         UsageError,
     )
+    from bn_audit.live.freezing import FrozenNorms, freeze_bn, unfreeze_bn
+    from bn_audit.live.guarding import Violation, guard
     from bn_audit.options import Options
     from bn_audit.subject.comparison import Comparison
     from bn_audit.subject.finding import Confidence, Finding, Intent, Location, Severity
@@ -42,6 +46,8 @@ __all__ = [
     "AmbiguousFormatError",
     "ArtifactError",
     "Audit",
+    "BatchStatisticsError",
+    "BatchStatisticsWarning",
     "BnAuditError",
     "Comparison",
     "Confidence",
@@ -49,6 +55,7 @@ __all__ = [
     "Failed",
     "Finding",
     "FindingsError",
+    "FrozenNorms",
     "Intent",
     "LimitExceededError",
     "Location",
@@ -69,9 +76,13 @@ __all__ = [
     "UnrelatedError",
     "UnsupportedFormatError",
     "UsageError",
+    "Violation",
     "check",
     "compare",
+    "freeze_bn",
+    "guard",
     "run",
+    "unfreeze_bn",
 ]
 
 _HOMES = (
@@ -83,6 +94,8 @@ _HOMES = (
     "subject.norm",
     "subject.report",
     "subject.tensor",
+    "live.guarding",
+    "live.freezing",
 )
 
 

@@ -16,7 +16,11 @@
     │   └── RunError                the model could not be run, or fails on a batch
     │       └── UnsupportedRunError the backend cannot run it in this way
     ├── PluginError                 a plugin file breaks the contract of its folder: a fault of ours
-    └── FindingsError               raised on request by ``Report.raise_for_findings()``
+    ├── FindingsError               raised on request by ``Report.raise_for_findings()``
+    └── BatchStatisticsError        a guarded model normalised with the batch, or moved running statistics
+
+    UserWarning
+    └── BatchStatisticsWarning      the same, where the guard only warns
 
 Every message has three parts: which file or layer, what is wrong with the actual value, what to do.
 """
@@ -88,3 +92,19 @@ class PluginError(BnAuditError):
 
 class FindingsError(BnAuditError):
     """The audit found something at or above the requested level."""
+
+
+class BatchStatisticsError(BnAuditError):
+    """A layer of a guarded model normalised with the batch, or moved its running statistics.
+
+    Attributes:
+        layers: Module paths; ``""`` for the model itself, none for a call outside of any module.
+    """
+
+    def __init__(self, message: str, layers: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.layers = layers
+
+
+class BatchStatisticsWarning(UserWarning):
+    """The same as `BatchStatisticsError`, where the guard is told to warn."""

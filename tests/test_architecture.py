@@ -19,7 +19,7 @@ LAYERS = (
     {"__main__"},
     {"cli"},
     {"__init__", "audit", "judging", "options", "reference", "opening", "expansion", "inspection", "live", "repair"}
-    | {"measuring", "configuring", "settling"},
+    | {"testing", "measuring", "configuring", "settling"},
     {"policy", "settings", "waiving", "baseline", "plugins", "formats", "rules"}
     | {"runners", "experiments", "sampling", "reporters"},
     {"interfaces", "running"},
@@ -41,6 +41,9 @@ SAME_LAYER = {
     ("settling", "options"),
     ("__init__", "options"),
     ("opening", "expansion"),
+    ("live", "audit"),
+    ("__init__", "live"),
+    ("testing", "audit"),
     ("audit", "reference"),
     ("reference", "opening"),
     ("reference", "expansion"),

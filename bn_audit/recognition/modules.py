@@ -59,9 +59,11 @@ _GRAPH_HOLDER = re.compile(r"^torch\.nn\.modules\.module\.Module$|^torch\.fx\.|^
 
 _QUANTISED = re.compile(r"\.nn\.(?:intrinsic\.)?quantized\.")
 _BATCH_NORM_NAME = re.compile(r"batch_?(?:re)?norm|batch_?instance_?norm|\bABN|InPlaceABN|evo_?norm", re.IGNORECASE)
-_INSTANCE_NORM_NAME = re.compile(
+INSTANCE_NORM_NAME = re.compile(
     r"(?<!batch)(?<!batch_)inst(?:ance)?_?norm|ada_?in(?:\dd)?$|^in(?:\dd)?$", re.IGNORECASE
 )
+"""Class names of layers that normalise each sample for itself."""
+
 _FROZEN_NAME = re.compile(r"frozen\w*(?:norm|bn)", re.IGNORECASE)
 
 
@@ -168,7 +170,7 @@ def _classify_statistics_keeper(module: ModuleDescription) -> _Verdict:
     lineage = (module.type_name, *module.bases)
     name = module.class_name.lower()
     is_batch_norm = any(base.endswith("._BatchNorm") for base in module.bases)
-    is_instance_norm = _INSTANCE_NORM_NAME.search(name) or module.attributes.get("instance") is True  # e3nn
+    is_instance_norm = INSTANCE_NORM_NAME.search(name) or module.attributes.get("instance") is True  # e3nn
     if any(base.endswith("._InstanceNorm") for base in module.bases) or (is_instance_norm and not is_batch_norm):
         return _Verdict(kind=NormKind.INSTANCE_NORM)
     if _QUANTISED.search(module.type_name) or _has_fixed_affine(module):

@@ -1,0 +1,1 @@
+"""What a user calls on a running module: a guard around inference, and layers that stay frozen."""
