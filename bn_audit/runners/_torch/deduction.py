@@ -1,0 +1,222 @@
+"""What the inputs of a module look like, deduced from the first layers that see them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from bn_audit.runners._torch.arrays import dtype_name, dtype_named
+from bn_audit.runners._torch.calling import Parameters
+from bn_audit.runners._torch.contact import META, Attempt, Contact, try_on_meta, without_values
+from bn_audit.runners._torch.shapes import TOKENS, Wanted, wanted_by
+from bn_audit.subject.run import InputSpec
+
+TRIAL_BATCH = 5
+MAX_TRIALS = 60
+MAX_CANDIDATES = 40
+START = ((3, 64, 64), (TOKENS,), (TOKENS, 32), (1, 28, 28))
+"""Shapes with which inputs are sent in, to see which layer they reach, before anything is known about them."""
+
+SPATIAL = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guess:
+    """One form of one input; the shape without its batch axis."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    highest: int | None = None
+    origin: str = ""
+    batch_axis: int = 0
+
+    def spec(self, name: str) -> InputSpec:
+        """Return it as an input whose batch axis is free."""
+        shape: list[int | None] = list(self.shape)
+        shape.insert(self.batch_axis, None)
+        return InputSpec(
+            name=name,
+            dtype=self.dtype,
+            shape=tuple(shape),
+            batch_axis=self.batch_axis,
+            highest=self.highest,
+            origin=self.origin,
+        )
+
+    def on_meta(self) -> torch.Tensor:
+        """Return a batch without values."""
+        shape = list(self.shape)
+        shape.insert(self.batch_axis, TRIAL_BATCH)
+        return torch.empty(shape, dtype=dtype_named(self.dtype), device=META)
+
+
+def candidates(module: torch.nn.Module, parameters: Parameters, dtype: torch.dtype) -> Iterator[tuple[InputSpec, ...]]:
+    """Yield what the inputs may look like: first what ran without values, the rest in the order of likelihood."""
+    names = input_names(parameters)
+    meta = without_values(module)
+    guesses, by_layers = _explore(meta, module, parameters, names, dtype)
+    pool = list(itertools.islice(_combined(names, guesses), MAX_TRIALS))
+    ranked = _ranked(pool, meta, parameters, names) if meta is not None else pool
+    for combination in ranked[:MAX_CANDIDATES]:
+        yield tuple(guess.spec(name) for name, guess in zip(names, combination, strict=True))
+    del by_layers
+
+
+def input_names(parameters: Parameters) -> tuple[str, ...]:
+    """Return the inputs to feed: the required ones, else the first."""
+    if parameters.required:
+        return parameters.required
+    if parameters.positional:
+        return parameters.positional[:1]
+    if parameters.takes_more:
+        return (f"{parameters.takes_more}.0",)
+    return parameters.keywords[:1] or ("input",)
+
+
+def _explore(
+    meta: torch.nn.Module | None,
+    module: torch.nn.Module,
+    parameters: Parameters,
+    names: Sequence[str],
+    dtype: torch.dtype,
+) -> tuple[dict[str, list[Guess]], bool]:
+    """Return the forms of each input by the layers they reach; by the order of registration where that fails."""
+    known: dict[str, list[Guess]] = {}
+    if meta is not None:
+        for start in START:
+            for _ in names:  # each turn may let the run come as far as the next input
+                trial = {
+                    name: known[name][0] if name in known else Guess(shape=start, dtype=dtype_name(dtype))
+                    for name in names
+                }
+                found = _reached(_try(meta, parameters, trial), trial, dtype, known)
+                known.update(found)
+                if not found:
+                    break
+    fallback = list(_by_registration(module, dtype))
+    for name in names:
+        known.setdefault(name, _by_name(name, known, names, dtype) or fallback)
+    return known, bool(known)
+
+
+def _try(meta: torch.nn.Module, parameters: Parameters, trial: Mapping[str, Guess]) -> Attempt:
+    inputs = {name: guess.on_meta() for name, guess in trial.items()}
+    return try_on_meta(meta, parameters, inputs, lambda child: wanted_by(child, "", torch.float32) is not None)
+
+
+def _reached(
+    attempt: Attempt, trial: Mapping[str, Guess], dtype: torch.dtype, known: Mapping[str, object]
+) -> dict[str, list[Guess]]:
+    found = {}
+    for name, contact in attempt.contacts.items():
+        wanted = wanted_by(contact.module, contact.path, dtype)
+        if name not in known and name in trial and wanted is not None:
+            found[name] = list(_forms(wanted, contact, trial[name]))
+    return found
+
+
+def _forms(wanted: Wanted, contact: Contact, sent: Guess) -> Iterator[Guess]:
+    """Yield what an input may look like whose first layer is known, and how it looked on arrival there."""
+    plain = Guess(shape=(), dtype=wanted.dtype, highest=wanted.highest, origin=wanted.origin)
+    is_untouched = contact.shape == (TRIAL_BATCH, *sent.shape)
+    takes_time_first = getattr(contact.module, "batch_first", None) is False and is_untouched
+    shapes = list(wanted.shapes)
+    if not is_untouched:
+        shapes += list(_rearranged(wanted.shapes))
+    for shape in shapes:
+        if takes_time_first and len(shape) > 1:
+            yield replace(plain, shape=shape, batch_axis=1, origin=f"{wanted.origin}, which takes time first")
+        yield replace(plain, shape=shape)
+
+
+def _rearranged(shapes: Sequence[tuple[int, ...]]) -> Iterator[tuple[int, ...]]:
+    """Yield what such a shape may have been before the model moved the channels or added an axis."""
+    for shape in shapes:
+        if len(shape) == SPATIAL:
+            yield (*shape[1:], shape[0])
+        if shape[:1] == (1,):
+            yield shape[1:]
+        if len(shape) == 1 and shape[0] > 1:
+            side = round(shape[0] ** 0.5)
+            if side * side == shape[0]:
+                yield (1, side, side)
+            colour = round((shape[0] / 3) ** 0.5)
+            if 3 * colour * colour == shape[0]:
+                yield (3, colour, colour)
+        if len(shape) == 2:
+            yield (shape[1], shape[0])
+
+
+def _by_registration(module: torch.nn.Module, dtype: torch.dtype) -> Iterator[Guess]:
+    """Yield what the first layers of different kinds take, in the order in which the model registers them."""
+    seen: set[tuple[tuple[int, ...], ...]] = set()
+    found = []
+    for path, child in module.named_modules():
+        wanted = wanted_by(child, path, dtype)
+        if wanted is not None and wanted.shapes not in seen:
+            seen.add(wanted.shapes)
+            found.append(wanted)
+        if len(found) == 4:
+            break
+    for round_ in range(max((len(wanted.shapes) for wanted in found), default=0)):
+        for wanted in found:
+            if round_ < len(wanted.shapes):
+                yield Guess(
+                    shape=wanted.shapes[round_], dtype=wanted.dtype, highest=wanted.highest, origin=wanted.origin
+                )
+    if not found:
+        for shape in ((16,), (3, 64, 64), (TOKENS, 16), (1, 28, 28), ()):
+            yield Guess(shape=shape, dtype=dtype_name(dtype), origin="a guess: no layer says what it takes")
+
+
+def _by_name(name: str, known: Mapping[str, list[Guess]], names: Sequence[str], dtype: torch.dtype) -> list[Guess]:
+    """Return the forms of an input that reaches no layer, by its name and by the other inputs."""
+    others = [known[other][0] for other in names if other in known and other != name]
+    if not others:
+        return []
+    first = others[0]
+    word = name.lower()
+    origin = f"a guess: no layer says what {name} is"
+    shapes = list(dict.fromkeys((first.shape, first.shape[:1], (), (1,), first.shape[1:], first.shape[-1:])))
+    if "mask" in word:
+        sequence = [first.shape[:1], first.shape, first.shape[1:]]
+        return [
+            Guess(shape=shape, dtype=kind, highest=2, origin=origin)
+            for kind in ("bool", "int64", dtype_name(dtype))
+            for shape in dict.fromkeys(sequence)
+        ]
+    if any(part in word for part in ("len", "index", "idx", "ids", "step", "label", "target", "type")):
+        highest = max(first.shape[:1] or (2,)) if "len" in word else 2
+        return [Guess(shape=shape, dtype="int64", highest=highest, origin=origin) for shape in ((), *shapes)]
+    return [Guess(shape=shape, dtype=dtype_name(dtype), origin=origin) for shape in shapes]
+
+
+def _combined(names: Sequence[str], guesses: Mapping[str, list[Guess]]) -> Iterator[tuple[Guess, ...]]:
+    """Yield combinations of forms: first all inputs at the same place of their lists, then every mixture."""
+    lists = [guesses[name] for name in names]
+    longest = max((len(forms) for forms in lists), default=0)
+    aligned = [tuple(forms[min(index, len(forms) - 1)] for forms in lists) for index in range(longest)]
+    yield from dict.fromkeys(aligned)
+    if len(lists) > 1:
+        yield from (mixture for mixture in itertools.product(*lists) if mixture not in aligned)
+
+
+def _ranked(
+    pool: list[tuple[Guess, ...]], meta: torch.nn.Module, parameters: Parameters, names: Sequence[str]
+) -> list[tuple[Guess, ...]]:
+    """Return the combinations, those first that run, and of these those whose outputs have an axis of samples."""
+    ranks: dict[int, int] = {}
+    for index, combination in enumerate(pool):
+        attempt = _try(meta, parameters, dict(zip(names, combination, strict=True)))
+        follows = any(_follows(shape) for shape in attempt.output_shapes)
+        ranks[index] = 2 if attempt.error else 0 if follows else 1
+        if ranks[index] == 0 and combination[0].batch_axis == 0:
+            break
+    return [pool[index] for index in sorted(range(len(pool)), key=lambda index: (ranks.get(index, 2), index))]
+
+
+def _follows(shape: tuple[int, ...]) -> bool:
+    return any(size == TRIAL_BATCH for size in shape) or bool(shape and shape[0] and shape[0] % TRIAL_BATCH == 0)

@@ -1,0 +1,56 @@
+"""Outputs of a model as named arrays."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import torch
+
+from bn_audit.runners._torch.arrays import to_array
+from bn_audit.subject.run import Array
+
+ONLY_OUTPUT = "output"
+"""Name of an output that is not part of a tuple or dict."""
+
+MAX_DEPTH = 32
+
+
+def tensors_in(value: object, name: str = "", depth: int = 0) -> Iterator[tuple[str, object]]:
+    """Yield (dotted name, tensor or number) for everything a model returned, in order.
+
+    Tuples, lists, dicts, named tuples and dataclasses are opened; of other objects, their own attributes. Text and
+    None hold no answer.
+    """
+    if isinstance(value, torch.Tensor | bool | int | float | complex | np.ndarray | np.generic):
+        yield name or ONLY_OUTPUT, value
+    elif depth < MAX_DEPTH and value is not None and not isinstance(value, str | bytes | type):
+        for key, member in _members(value):
+            yield from tensors_in(member, f"{name}.{key}" if name else key, depth + 1)
+
+
+def _members(value: object) -> Iterator[tuple[str, object]]:
+    if isinstance(value, Mapping):
+        yield from ((str(key), member) for key, member in value.items())
+    elif isinstance(value, tuple) and hasattr(value, "_fields"):
+        yield from zip(value._fields, value, strict=False)
+    elif isinstance(value, list | tuple):
+        yield from ((str(index), member) for index, member in enumerate(value))
+    elif dataclasses.is_dataclass(value):
+        yield from ((field.name, getattr(value, field.name, None)) for field in dataclasses.fields(value))
+    elif not callable(value):
+        yield from (
+            ((key, member) for key, member in vars(value).items() if not key.startswith("_"))
+            if hasattr(value, "__dict__")
+            else ()
+        )
+
+
+def as_arrays(value: object) -> dict[str, Array]:
+    """Return every output by its name; numbers as arrays without axes."""
+    found: dict[str, Array] = {}
+    for name, member in tensors_in(value):
+        array = to_array(member) if isinstance(member, torch.Tensor) else np.asarray(member)
+        found[name if name not in found else f"{name}#{len(found)}"] = array
+    return found

@@ -1,0 +1,84 @@
+"""Dispatch modes that see every operator of a run and change nothing."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.weak import WeakIdKeyDictionary
+
+_LOW = frozenset({torch.float32, torch.float16, torch.bfloat16, torch.complex64, torch.complex32})
+_HIGH = frozenset({torch.float64, torch.complex128})
+
+Tensors = Sequence[torch.Tensor]
+
+
+def tensors_of(value: object) -> Iterator[torch.Tensor]:
+    """Yield the tensors among an operator's arguments or results."""
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, list | tuple):
+        for member in value:
+            yield from tensors_of(member)
+
+
+class Watch(TorchDispatchMode):
+    """Calls `see` with (operator, its input tensors, its output tensors) for every operator."""
+
+    def __init__(self, see: Callable[[Any, Tensors, Tensors], None]) -> None:
+        super().__init__()
+        self._see = see
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[object, ...] = (), kwargs: Mapping[str, object] | None = None
+    ) -> object:
+        """Run the operator and report it."""
+        named = kwargs or {}
+        result = func(*args, **named)
+        inputs = [*tensors_of(args), *tensors_of(tuple(named.values()))]
+        self._see(func, inputs, list(tensors_of(result)))
+        return result
+
+
+class Trace:
+    """A digest of operators and of the shapes and element types that they gave."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.blake2b(digest_size=16)
+        self._is_nested = False
+
+    def see(self, func: Any, _inputs: Tensors, outputs: Tensors) -> None:
+        """Take in one operator."""
+        self._is_nested |= any(tensor.is_nested for tensor in outputs)
+        shapes = [("nested",) if tensor.is_nested else (*tensor.shape, tensor.dtype) for tensor in outputs]
+        self._hash.update(f"{func}{shapes}\n".encode())
+
+    @property
+    def digest(self) -> str | None:
+        """None where nested tensors hide their shapes."""
+        return None if self._is_nested else self._hash.hexdigest()
+
+
+class Precision:
+    """Notices operators of a float64 run that work in less.
+
+    What is computed from nothing but constants made on the way (a table of positions) is the same for every batch and
+    does not count.
+    """
+
+    def __init__(self) -> None:
+        self.was_low = False
+        self._constants = WeakIdKeyDictionary()
+
+    def see(self, func: Any, inputs: Tensors, outputs: Tensors) -> None:
+        """Take in one operator."""
+        if all(tensor in self._constants for tensor in inputs) and "bernoulli" not in str(func):
+            for tensor in outputs:
+                self._constants[tensor] = True
+            return
+        if self.was_low or "empty" in str(func):
+            return
+        self.was_low = any(tensor.dtype in _LOW for tensor in outputs)
