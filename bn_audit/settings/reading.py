@@ -65,6 +65,8 @@ def _path_settings(content: Mapping[str, object], place: Place) -> PathSettings:
 
 def _waivers_apart(value: object, place: Place) -> list[Waiver]:
     """Return the waivers of the files that the key ``waivers`` names."""
+    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        raise place.at("waivers").wrong("holds tables: write [[waiver]] for each, or name the files that hold them")
     found: list[Waiver] = []
     for name in texts(value, place.at("waivers")):
         file = place.directory / name
