@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date
 from fnmatch import fnmatchcase
@@ -111,14 +111,13 @@ def _is_norm(place: Location, report: Report) -> bool:
     return any((place.path and place.path == norm.path) or (place.node and place.node == norm.node) for norm in own)
 
 
-def _names(place: Location) -> Iterable[str]:
-    yield from paths_above(place.path)
-    for name in (place.node, place.tensor):
-        if name:
-            yield name
+def _names(place: Location) -> Iterator[str]:
+    """Yield what a pattern may call a place: its layer and those above it, its node or tensor, each with its model."""
+    names = [*paths_above(place.path), *filter(None, (place.node, place.tensor))]
+    yield from names
     if place.model:
-        yield f"{place.model}.{place.path}"
         yield place.model
+        yield from (f"{place.model}.{name}" for name in names)
 
 
 def _is_expired(waiver: Waiver, day: date) -> bool:
