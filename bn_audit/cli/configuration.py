@@ -40,10 +40,27 @@ def load(config: Path | None, isolated: bool) -> Settings:
     from bn_audit.settings.locating import load_settings
 
     if not isolated:
-        return load_settings(config, _codes)
+        settings = load_settings(config, _codes)
+        _check_runs(settings)
+        return settings
     if config is not None:
         raise UsageError("--isolated reads no settings and --config names some: leave one of them out")
     return Settings()
+
+
+def _check_runs(settings: Settings) -> None:
+    """Refuse what no model can be run with, as the command line does."""
+    for found in settings.paths:
+        if "batch_sizes" not in found.values and "inputs" not in found.values:
+            continue
+        from bn_audit.cli.run_options import batch_sizes
+        from bn_audit.sampling.specification import parse_inputs
+
+        try:
+            batch_sizes(",".join(map(str, found.values.get("batch_sizes", (1,)))))
+            parse_inputs(found.values.get("inputs", ()))
+        except UsageError as error:
+            raise UsageError(f"{found.origin}: {error}") from error
 
 
 def _codes() -> list[str]:

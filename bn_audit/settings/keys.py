@@ -62,10 +62,11 @@ def _count(value: object, place: Place) -> int:
     return value
 
 
-def _counts(value: object, place: Place) -> tuple[int, ...]:
+def _sizes(value: object, place: Place) -> tuple[int, ...]:
+    """Return batch sizes, ascending, each once."""
     if not isinstance(value, list) or not value:
         raise place.wrong(f"is {'empty' if value == [] else _kind(value)}: write a list of numbers, such as [1, 2, 8]")
-    return tuple(_count(item, place) for item in value)
+    return tuple(sorted({_count(item, place) for item in value}))
 
 
 def _codes(value: object, place: Place) -> tuple[str, ...]:
@@ -159,7 +160,7 @@ PER_PATH = (
     Key(name="weights", field="weights", parse=_path),
     Key(name="frozen", field="frozen", parse=texts),
     Key(name="ignore", field="ignore", parse=_codes),
-    Key(name="batch-sizes", field="batch_sizes", parse=_counts),
+    Key(name="batch-sizes", field="batch_sizes", parse=_sizes),
     Key(name="inputs", field="inputs", parse=texts),
 )
 """Keys of a ``[[target]]`` table beside its ``path``."""
