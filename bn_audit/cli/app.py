@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 from bn_audit.cli import check, compare, completion, explain, inspect_layers, settings, sweep
+from bn_audit.cli.exits import exit_codes
+from bn_audit.errors import UsageError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -17,24 +19,37 @@ app = typer.Typer(
 )
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
-        from bn_audit.version import VERSION
-
-        typer.echo(f"bn-audit {VERSION}")
-        raise typer.Exit
-
-
-@app.callback()
+@app.callback(invoke_without_command=True)
 def root(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="With --version: also Python, the platform and the libraries found.")
     ] = False,
 ) -> None:
     """Will this model give the same answer for the same sample, whoever else is in the batch?
 
     Audits saved models for batch-normalisation mistakes, without running anything in the file.
     """
+    if version:
+        _print_version(verbose)
+        raise typer.Exit
+    with exit_codes():
+        if verbose:
+            raise UsageError("--verbose goes with --version")
+        if context.invoked_subcommand is None:
+            raise UsageError("no command is given: bn-audit --help lists them")
+
+
+def _print_version(verbose: bool) -> None:
+    from bn_audit.version import VERSION
+
+    typer.echo(f"bn-audit {VERSION}")
+    if verbose:
+        from bn_audit.cli.environment import found
+
+        for name, what in found():
+            typer.echo(f"{name} {what}")
 
 
 app.command("check", epilog=check.EPILOG)(check.check)
