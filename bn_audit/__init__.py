@@ -1,6 +1,7 @@
 """bn-audit: will this model give the same answer for the same sample, whoever else is in the batch?
 
-`check` audits one artifact and returns a `Report`, `compare` compares two; nothing in a file is executed.
+`check` audits one artifact and returns a `Report`, `compare` compares two; nothing in a file is executed. `sweep` runs
+a model and measures what its answers depend on.
 
     >>> import bn_audit
     >>> report = bn_audit.check("model.pt")
@@ -27,10 +28,12 @@ if TYPE_CHECKING:
         MissingTargetError,
         NoModelError,
         PluginError,
+        RunError,
         TensorUnavailableError,
         UnknownFormatError,
         UnrelatedError,
         UnsupportedFormatError,
+        UnsupportedRunError,
         UsageError,
     )
     from bn_audit.live.freezing import FrozenNorms, freeze_bn, unfreeze_bn
@@ -39,8 +42,10 @@ if TYPE_CHECKING:
     from bn_audit.subject.comparison import Comparison
     from bn_audit.subject.finding import Confidence, Finding, Intent, Location, Severity
     from bn_audit.subject.norm import Mode, NormKind, NormLayer
+    from bn_audit.subject.observation import Observation
     from bn_audit.subject.report import Audit, Failed, Report, Skipped
     from bn_audit.subject.tensor import TensorRef
+    from bn_audit.sweeping import sweep
 
 __all__ = [
     "AmbiguousFormatError",
@@ -65,9 +70,11 @@ __all__ = [
     "NoModelError",
     "NormKind",
     "NormLayer",
+    "Observation",
     "Options",
     "PluginError",
     "Report",
+    "RunError",
     "Severity",
     "Skipped",
     "TensorRef",
@@ -75,6 +82,7 @@ __all__ = [
     "UnknownFormatError",
     "UnrelatedError",
     "UnsupportedFormatError",
+    "UnsupportedRunError",
     "UsageError",
     "Violation",
     "check",
@@ -82,16 +90,19 @@ __all__ = [
     "freeze_bn",
     "guard",
     "run",
+    "sweep",
     "unfreeze_bn",
 ]
 
 _HOMES = (
     "audit",
+    "sweeping",
     "options",
     "errors",
     "subject.comparison",
     "subject.finding",
     "subject.norm",
+    "subject.observation",
     "subject.report",
     "subject.tensor",
     "live.guarding",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bn_audit import plugins, policy
 from bn_audit.configuring import for_source
@@ -19,16 +20,20 @@ from bn_audit.errors import (
     UsageError,
 )
 from bn_audit.expansion import Candidate, expand, is_factory, single
-from bn_audit.interfaces import Rule
 from bn_audit.judging import apply, fault, follow
+from bn_audit.judging import run as observed
 from bn_audit.opening import format_of, opened_target
-from bn_audit.options import Options
-from bn_audit.reference import with_claims, with_reference
+from bn_audit.options import Options, SweepOptions, intent_of, scope_of, sizes_of
+from bn_audit.reference import with_asked_reference, with_claims
 from bn_audit.settling import declared_designs, known_findings, settle
 from bn_audit.subject.finding import Intent
 from bn_audit.subject.report import Audit, Failed, Report
 from bn_audit.subject.scope import ValueScope
 from bn_audit.subject.subject import Facts, Subject
+
+if TYPE_CHECKING:
+    from bn_audit.running import Say
+    from bn_audit.subject.run import Array
 
 Progress = Callable[[int, int, str], None]
 """Called with (finished, total, name of the last source)."""
@@ -46,6 +51,8 @@ def check(
     select: Sequence[str] = (),
     ignore: Sequence[str] = (),
     flow: bool = True,
+    batch_sizes: Sequence[int] = (),
+    trust: bool = False,
 ) -> Report:
     """Audit one artifact and return the report.
 
@@ -60,25 +67,29 @@ def check(
         select: Code prefixes to check; empty for all.
         ignore: Code prefixes not to check.
         flow: Follow the batch through graphs, where the artifact records one.
+        batch_sizes: Run the model at these sizes too, in the quick tier; `sweep` measures more.
+        trust: Running the model may run code in its file.
 
-    Nothing in a file is executed; only a factory target is imported and called. File and module stay as they are.
+    Without `batch_sizes` nothing in a file is executed; only a factory target is imported and called. File and module
+    stay as they are.
 
     Raises:
         UsageError: an unknown intent or code, or a directory (`run` audits many files).
         ArtifactError: the target is missing, unreadable or holds no model.
     """
     options = Options(
-        intent=_intent(intent),
+        intent=intent_of(intent),
         weights=None if weights is None else str(weights),
         against=against,
         mapping=tuple(mapping),
-        values=_scope(values),
+        values=scope_of(values),
         frozen=tuple(frozen),
         select=tuple(select),
         ignore=tuple(ignore),
         flow=flow,
+        sweep=SweepOptions(batch_sizes=sizes_of(batch_sizes), tier="quick", trust=trust) if batch_sizes else None,
     )
-    return _check(target, options)
+    return check_with(target, options)
 
 
 def compare(
@@ -109,22 +120,26 @@ def compare(
         ArtifactError: either side is missing, unreadable or holds no model, or they have nothing in common.
     """
     options = Options(
-        intent=_intent(intent),
+        intent=intent_of(intent),
         against=reference,
         mapping=tuple(mapping),
-        values=_scope(values),
+        values=scope_of(values),
         frozen=tuple(frozen),
         comparison_only=True,
         select=tuple(select),
         ignore=tuple(ignore),
     )
-    return _check(target, options)
+    return check_with(target, options)
 
 
-def run(targets: Sequence[str], options: Options, progress: Progress | None = None) -> Audit:
+def run(targets: Sequence[str], options: Options, progress: Progress | None = None, say: Say | None = None) -> Audit:
     """Audit every artifact that `targets` name (files, directories, globs, factories) and return all reports.
 
     What cannot be read becomes a report with a failure; the others are audited all the same.
+
+    Args:
+        progress: Called after each source.
+        say: Called before each step of running a model, where models are run and nothing is read in parallel.
 
     Raises:
         UsageError: an unknown code, options that do not fit the targets, or a baseline that cannot be read.
@@ -136,7 +151,7 @@ def run(targets: Sequence[str], options: Options, progress: Progress | None = No
     candidates, listed = expand([single(target) for target in targets] if options.comparison_only else targets)
     reports: list[Report] = []
     unread: list[Report] = []
-    for report, reason in _reports(candidates, options, progress):
+    for report, reason in _reports(candidates, options, progress, say):
         if reason is None:
             reports.append(report)
         else:
@@ -177,7 +192,21 @@ def read_subject(target: object, weights: str | None = None) -> Iterator[Subject
         yield format_of(opened).read(opened)
 
 
-def _check(target: object, options: Options, *, in_run: bool = False) -> Report:
+def check_with(
+    target: object,
+    options: Options,
+    *,
+    in_run: bool = False,
+    samples: Mapping[str, Array] | None = None,
+    say: Say | None = None,
+) -> Report:
+    """Audit one artifact as `options` say; see `check` for what it may raise.
+
+    Args:
+        in_run: Among others: what prevents a comparison is a failure beside the findings.
+        samples: Real samples by input, where the model is run.
+        say: Called before each step of running a model.
+    """
     chosen = policy.select_rules(plugins.rules(), options.select, options.ignore)
     rules = tuple(rule for rule in chosen if policy.compares(rule)) if options.comparison_only else chosen
     named = single(target) if options.comparison_only and isinstance(target, str) else target
@@ -185,7 +214,8 @@ def _check(target: object, options: Options, *, in_run: bool = False) -> Report:
         subject = with_claims(format_of(opened).read(opened), options.frozen)
         subject = replace(subject, declared=declared_designs(options, subject.source))
         subject, flow_seconds, unfollowed = _with_flow(subject, options)
-        subject, uncompared = _with_reference(subject, options, in_run=in_run)
+        subject, uncompared = with_asked_reference(subject, options, in_run=in_run)
+        subject, not_run, unrun = observed(subject, opened, options, samples, say)
         is_judged = subject.comparison is not None or not options.comparison_only
         findings, skipped, failed, checked = apply(rules if is_judged else (), subject)
         source = opened.source if isinstance(opened, FileTarget) else None
@@ -198,43 +228,26 @@ def _check(target: object, options: Options, *, in_run: bool = False) -> Report:
             models=subject.models,
             norms=subject.norms,
             findings=policy.judge(findings, rules, options.intent, subject.frozen, options.severities),
-            skipped=tuple(skipped),
-            failed=(*unfollowed, *uncompared, *failed),
+            skipped=(*not_run, *skipped),
+            failed=(*unfollowed, *uncompared, *unrun, *failed),
             batch_flow=subject.batch_flow if Facts.BATCH_FLOW in subject.facts else None,
             flow_seconds=flow_seconds,
+            observation=subject.observation,
             comparison=subject.comparison,
             comparison_only=options.comparison_only,
             frozen=subject.frozen,
             unread=subject.unread,
-            deselected=_deselected(options, chosen),
+            deselected=policy.deselected(plugins.rules(), chosen, comparison_only=options.comparison_only),
             checked=tuple(checked),
         )
-
-
-def _deselected(options: Options, chosen: Sequence[Rule]) -> tuple[str, ...]:
-    """Return the codes that the user chose not to check among those that this kind of run checks."""
-    possible = (rule for rule in plugins.rules() if not options.comparison_only or policy.compares(rule))
-    return tuple(rule.code for rule in possible if rule not in chosen)
 
 
 def _with_flow(subject: Subject, options: Options) -> tuple[Subject, float | None, tuple[Failed, ...]]:
     return follow(subject) if options.flow and not options.comparison_only else (subject, None, ())
 
 
-def _with_reference(subject: Subject, options: Options, *, in_run: bool) -> tuple[Subject, tuple[Failed, ...]]:
-    """Return the subject beside its reference; in a run, what prevents that is a failure beside the other findings."""
-    if options.against is None:
-        return subject, ()
-    try:
-        return with_reference(subject, options.against, mapping=options.mapping, scope=options.values), ()
-    except ArtifactError as error:
-        if not in_run:
-            raise
-        return subject, (Failed(stage="compare", error=str(error)),)
-
-
 def _reports(
-    candidates: Sequence[Candidate], options: Options, progress: Progress | None
+    candidates: Sequence[Candidate], options: Options, progress: Progress | None, say: Say | None
 ) -> Iterator[tuple[Report, str | None]]:
     """Yield (report, None), or (empty report, what the file is instead) for files that hold no model."""
     total = len(candidates)
@@ -247,7 +260,8 @@ def _reports(
             )
             yield from _counted(results, total, progress)
     else:
-        yield from _counted((_check_candidate(candidate, options) for candidate in candidates), total, progress)
+        checked = (_check_candidate(candidate, options, say) for candidate in candidates)
+        yield from _counted(checked, total, progress)
 
 
 def _counted(
@@ -264,12 +278,12 @@ def _check_detached(candidate: Candidate, options: Options) -> tuple[Report, str
     return report.detached(), reason
 
 
-def _check_candidate(candidate: Candidate, options: Options) -> tuple[Report, str | None]:
+def _check_candidate(candidate: Candidate, options: Options, say: Say | None = None) -> tuple[Report, str | None]:
     """Audit one file of a run; a failure becomes part of the report, unless nobody asked for that very file."""
     options = for_source(options, candidate.name)
     empty = Report(source=candidate.name, format=None, intent=options.intent)
     try:
-        return _check(candidate.name, options, in_run=True), None
+        return check_with(candidate.name, options, in_run=True, say=say), None
     except UsageError:
         raise
     except (NoModelError, UnknownFormatError, UnsupportedFormatError) as error:
@@ -283,18 +297,3 @@ def _check_candidate(candidate: Candidate, options: Options) -> tuple[Report, st
     except Exception as error:  # the one boundary: one file must not end the run
         failure = fault("read", error)
     return Report(source=candidate.name, format=None, intent=options.intent, failed=(failure,)), None
-
-
-def _scope(values: ValueScope | str) -> ValueScope:
-    try:
-        return ValueScope(values)
-    except ValueError:
-        raise UsageError(f"unknown scope of values {values!r}: one of bn, all") from None
-
-
-def _intent(intent: Intent | str) -> Intent:
-    try:
-        return Intent(intent)
-    except ValueError:
-        known = ", ".join(item.value for item in Intent)
-        raise UsageError(f"unknown intent {intent!r}: one of {known}") from None

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from bn_audit.errors import BnAuditError
+from bn_audit.containers.target import Target
+from bn_audit.errors import ArtifactError, BnAuditError
 from bn_audit.interfaces import Rule
+from bn_audit.options import Options
 from bn_audit.subject.finding import Finding
 from bn_audit.subject.report import Failed, Skipped
 from bn_audit.subject.subject import FACT_REASONS, Facts, Subject
+
+if TYPE_CHECKING:
+    from bn_audit.running import Say
+    from bn_audit.subject.run import Array
 
 
 def follow(subject: Subject) -> tuple[Subject, float | None, tuple[Failed, ...]]:
@@ -32,6 +39,43 @@ def follow(subject: Subject) -> tuple[Subject, float | None, tuple[Failed, ...]]
     return followed, sum(proof.seconds for proof in proofs), ()
 
 
+def run(
+    subject: Subject,
+    target: Target,
+    options: Options,
+    samples: Mapping[str, Array] | None = None,
+    say: Say | None = None,
+) -> tuple[Subject, tuple[Skipped, ...], tuple[Failed, ...]]:
+    """Return the subject with what its model did when it was run, why it was not run, and what failed.
+
+    Args:
+        samples: Real samples by input, in place of drawn ones.
+        say: Called before each step of a run.
+
+    Raises:
+        UsageError: the inputs are not described in the documented form.
+    """
+    if options.sweep is None or options.comparison_only:
+        return subject, (), ()
+    from bn_audit.measuring.observing import STAGE, cannot_run, observe  # imports numpy
+
+    try:
+        observed = observe(subject, target, options.sweep, weights=options.weights, samples=samples, say=say)
+    except ArtifactError as error:
+        return (
+            replace(subject, observation=cannot_run(options.sweep, error)),
+            (),
+            (Failed(stage=STAGE, error=str(error)),),
+        )
+    except BnAuditError:
+        raise
+    except Exception as error:  # the one boundary: the static findings stand without the run
+        return subject, (), (fault(STAGE, error),)
+    if isinstance(observed, Skipped):
+        return subject, (observed,), ()
+    return replace(subject, facts=subject.facts | Facts.OBSERVATION, observation=observed), (), ()
+
+
 def apply(rules: Sequence[Rule], subject: Subject) -> tuple[list[Finding], list[Skipped], list[Failed], list[str]]:
     """Return what the rules found, what they could not check, which of them failed, and the codes that looked."""
     findings: list[Finding] = []
@@ -42,7 +86,7 @@ def apply(rules: Sequence[Rule], subject: Subject) -> tuple[list[Finding], list[
         try:
             if not rule.concerns(subject):
                 continue
-            lacking = rule.needs & ~subject.facts
+            lacking = rule.lacks(subject.facts)
             if lacking:
                 reasons = "; ".join(FACT_REASONS[fact] for fact in Facts if fact in lacking)
                 skipped.append(Skipped(code=rule.code, reason=reasons))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from bn_audit.errors import UsageError
 from bn_audit.subject.finding import Intent, Severity
 from bn_audit.subject.scope import ValueScope
 
@@ -101,3 +102,41 @@ class Options:
     accept_findings: bool = False
     covers_settings: bool = False
     settings: str | None = None
+
+
+def scope_of(values: ValueScope | str) -> ValueScope:
+    """Return the scope of that name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    try:
+        return ValueScope(values)
+    except ValueError:
+        raise UsageError(f"unknown scope of values {values!r}: one of bn, all") from None
+
+
+def intent_of(intent: Intent | str) -> Intent:
+    """Return the intent of that name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    try:
+        return Intent(intent)
+    except ValueError:
+        known = ", ".join(item.value for item in Intent)
+        raise UsageError(f"unknown intent {intent!r}: one of {known}") from None
+
+
+def sizes_of(batch_sizes: Iterable[int]) -> tuple[int, ...]:
+    """Return the batch sizes, ascending, each once.
+
+    Raises:
+        UsageError: there are none, or one is no positive number.
+    """
+    sizes = tuple(sorted(set(batch_sizes)))
+    wrong = [size for size in sizes if not isinstance(size, int) or isinstance(size, bool) or size < 1]
+    if wrong or not sizes:
+        raise UsageError(f"batch sizes {list(sizes)}: {wrong[0] if wrong else 'none'}: give positive whole numbers")
+    return sizes

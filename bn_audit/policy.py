@@ -67,6 +67,11 @@ def was_judged(code: str, report: Report, rules: Sequence[Rule]) -> bool:
     return code in report.checked or not (lacks_reference or lacks_run or report.comparison_only)
 
 
+def deselected(rules: Sequence[Rule], chosen: Sequence[Rule], *, comparison_only: bool) -> tuple[str, ...]:
+    """Return the codes that the user chose not to check among those that this kind of run checks."""
+    return tuple(rule.code for rule in rules if rule not in chosen and (not comparison_only or compares(rule)))
+
+
 def judge(
     findings: Iterable[Finding],
     rules: Sequence[Rule],

@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from bn_audit.containers.target import FileTarget
+from bn_audit.errors import ArtifactError
 from bn_audit.expansion import single
 from bn_audit.opening import format_of, opened_target
+from bn_audit.options import Options
+from bn_audit.subject.report import Failed
 from bn_audit.subject.scope import ValueScope
 from bn_audit.subject.subject import Facts, Subject
 
@@ -23,6 +26,22 @@ def with_claims(subject: Subject, frozen: Sequence[str]) -> Subject:
     from bn_audit.alignment.claims import match_frozen  # few runs claim anything
 
     return replace(subject, frozen=match_frozen(subject, frozen))
+
+
+def with_asked_reference(subject: Subject, options: Options, *, in_run: bool) -> tuple[Subject, tuple[Failed, ...]]:
+    """Return the subject beside the reference that `options` name, if any; in a run, what prevents that is a failure.
+
+    Raises:
+        UsageError, ArtifactError: as `with_reference`; the latter only outside of a run.
+    """
+    if options.against is None:
+        return subject, ()
+    try:
+        return with_reference(subject, options.against, mapping=options.mapping, scope=options.values), ()
+    except ArtifactError as error:
+        if not in_run:
+            raise
+        return subject, (Failed(stage="compare", error=str(error)),)
 
 
 def with_reference(subject: Subject, reference: object, *, mapping: Sequence[str], scope: ValueScope) -> Subject:

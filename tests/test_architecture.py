@@ -19,7 +19,7 @@ LAYERS = (
     {"__main__"},
     {"cli"},
     {"__init__", "audit", "judging", "options", "reference", "opening", "expansion", "inspection", "live", "repair"}
-    | {"testing", "measuring", "configuring", "settling"},
+    | {"testing", "measuring", "sweeping", "configuring", "settling"},
     {"policy", "settings", "waiving", "baseline", "plugins", "formats", "rules"}
     | {"runners", "experiments", "sampling", "reporters"},
     {"interfaces", "running"},
@@ -47,6 +47,15 @@ SAME_LAYER = {
     ("audit", "reference"),
     ("reference", "opening"),
     ("reference", "expansion"),
+    ("reference", "options"),
+    ("judging", "options"),
+    ("judging", "measuring"),
+    ("measuring", "expansion"),
+    ("measuring", "options"),
+    ("sweeping", "audit"),
+    ("sweeping", "measuring"),
+    ("sweeping", "options"),
+    ("__init__", "sweeping"),
     ("__init__", "audit"),
     ("plugins", "formats"),
     ("plugins", "rules"),
@@ -87,7 +96,7 @@ LONG_FUNCTIONS = {"bn_audit.containers.inert_pickle.loop.run"}
 """An interpreter loop: a function call per opcode would take longer than the opcode."""
 
 BOUNDARIES = {"bn_audit.audit", "bn_audit.judging", "bn_audit.__main__", "bn_audit.containers.factory"}
-BOUNDARIES |= {"bn_audit.runners._torch.calling"}
+BOUNDARIES |= {"bn_audit.runners._torch.calling", "bn_audit.measuring.child"}
 """Where anything may be caught: one file must not end the run, nothing but the documented exit codes leaves the
 program, and a factory is the user's code, which may raise anything."""
 

@@ -12,7 +12,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
-from typing import Any, TextIO
+from typing import TextIO
 
 from bn_audit.errors import BnAuditError, RunError, UnsupportedRunError, UsageError
 from bn_audit.subject.run import Job
@@ -28,7 +28,7 @@ KINDS: dict[str, type[BnAuditError]] = {
 def main() -> None:
     """Run one job and write what it gives; every error leaves as a line too."""
     jobs, lines = _private_streams()
-    order: dict[str, Any] = json.loads(jobs.readline())
+    line = jobs.readline()
     threading.Thread(target=_end_with, args=(jobs,), daemon=True).start()
 
     def write(**entry: object) -> None:
@@ -36,7 +36,7 @@ def main() -> None:
         lines.flush()
 
     try:
-        write(observation=_observed(order, lambda what, passes: write(step=what, passes=passes)))
+        write(observation=_observed(line, lambda what, passes: write(step=what, passes=passes)))
     except BnAuditError as error:
         kind = next((name for name, known in KINDS.items() if isinstance(error, known)), "RunError")
         write(error=kind, message=str(error))
@@ -48,23 +48,22 @@ def main() -> None:
     os._exit(0)  # threads and destructors of a backend must not outlive the result, nor crash after it
 
 
-def _observed(order: dict[str, Any], say: Callable[[str, int], None]) -> object:
-    from bn_audit.measuring.serialisation import read, written
+def _observed(line: str, say: Callable[[str, int], None]) -> object:
+    from bn_audit.measuring.order import order_of
 
-    job = read(Job, order["job"])
-    _limit_memory(job)
+    order = order_of(line)
+    _limit_memory(order.job)
     from bn_audit.measuring.measurement import measure
     from bn_audit.measuring.opening import opened
-
-    lost: dict[str, str] = order["lost"]
+    from bn_audit.measuring.serialisation import written
 
     def announce(what: str, passes: int) -> None:
-        if what in lost:
-            raise UnsupportedRunError(lost[what])
+        if what in order.lost:
+            raise UnsupportedRunError(order.lost[what])
         say(what, passes)
 
-    with opened(job, announce) as session:
-        return written(measure(job, session, say, lost=lost))
+    with opened(order.job, announce) as session:
+        return written(measure(order.job, session, say, samples=order.samples, lost=order.lost))
 
 
 def _private_streams() -> tuple[TextIO, TextIO]:

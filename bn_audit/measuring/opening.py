@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from bn_audit import plugins
 from bn_audit.errors import RunError, UnsupportedRunError
+from bn_audit.expansion import is_factory
 from bn_audit.running import Runner, Say, Session
 from bn_audit.subject.run import Job
 
@@ -26,7 +27,7 @@ def opened(job: Job, say: Say) -> Iterator[Session]:
     refusals: list[str] = []
     with ExitStack() as stack:
         for runner in backends(job):
-            if runner.runs_code and not job.trust:
+            if runner.runs_code and not job.trust and not is_factory(job.source):
                 refusals.append(f"{runner.name}: running code from the file needs --trust")
                 continue
             try:

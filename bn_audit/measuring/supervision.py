@@ -18,10 +18,11 @@ from typing import IO, Any
 
 from bn_audit.errors import BnAuditError, RunError
 from bn_audit.measuring.child import KINDS
-from bn_audit.measuring.serialisation import read, written
+from bn_audit.measuring.order import Order
+from bn_audit.measuring.serialisation import read
 from bn_audit.running import Say
 from bn_audit.subject.observation import Observation
-from bn_audit.subject.run import Job
+from bn_audit.subject.run import Array, Job
 
 RESTARTS = 2
 """How often a measurement goes on after a crash, without the step that crashed."""
@@ -61,10 +62,14 @@ class _Child:
         return text.splitlines()[-1].strip()[:300] if text else ""
 
 
-def supervised(job: Job, say: Say) -> Observation:
+def supervised(job: Job, say: Say, samples: Mapping[str, Array] | None = None) -> Observation:
     """Return the observation that a child process makes.
 
     A backend that crashes loses the step in which it did; the rest is measured by another child.
+
+    Args:
+        say: Called before each step with what it is and the number of forward passes so far.
+        samples: Real samples by input, in place of the job's file.
 
     Raises:
         RunError: the model cannot be run, the time is up, or the backend crashes again and again.
@@ -73,7 +78,7 @@ def supervised(job: Job, say: Say) -> Observation:
     deadline = time.monotonic() + job.time_limit
     while True:
         try:
-            return _attempt(job, say, lost, deadline)
+            return _attempt(job, say, Order(job=job, lost=lost, samples=samples), deadline)
         except Crash as crash:
             reason = f"the backend crashed ({crash.how}) at this step: {crash.step}"
             if len(lost) == RESTARTS or crash.step in lost or not crash.step:
@@ -81,9 +86,9 @@ def supervised(job: Job, say: Say) -> Observation:
             lost[crash.step] = reason
 
 
-def _attempt(job: Job, say: Say, lost: Mapping[str, str], deadline: float) -> Observation:
+def _attempt(job: Job, say: Say, order: Order, deadline: float) -> Observation:
     step = ""
-    with _started(job, lost) as child:
+    with _started(order) as child:
         while True:
             try:
                 line = child.lines.get(timeout=max(0.0, deadline + GRACE - time.monotonic()))
@@ -127,8 +132,9 @@ def _result(entry: Mapping[str, Any], job: Job) -> Observation:
 
 
 @contextmanager
-def _started(job: Job, lost: Mapping[str, str]) -> Iterator[_Child]:
-    """Give a child that has its job; it and all its own children are gone at the end of the block."""
+def _started(order: Order) -> Iterator[_Child]:
+    """Give a child that has its order; it and all its own children are gone at the end of the block."""
+    job = order.job
     process = subprocess.Popen(
         [sys.executable, "-P", "-c", _BOOTSTRAP, *(entry or str(Path.cwd()) for entry in sys.path)],
         stdin=subprocess.PIPE,
@@ -147,7 +153,7 @@ def _started(job: Job, lost: Mapping[str, str]) -> Iterator[_Child]:
         )
         for thread in threads:
             thread.start()
-        _send(process.stdin, json.dumps({"job": written(job), "lost": dict(lost)}).encode() + b"\n")
+        _send(process.stdin, order.line())
         yield child
     finally:
         _end(process)
