@@ -48,6 +48,18 @@ SENTENCES = {
 SEEDED = "with a fixed seed, no sample's answer changed with its companions; position and batch size cannot be judged"
 
 
+def verdict_word(observation: Observation) -> str:
+    """Return the verdict in words."""
+    if observation.verdict == CANNOT_RUN and ran_sizes(observation):
+        return "fails at some batch sizes"
+    return VERDICT_WORDS.get(observation.verdict, clean(observation.verdict))
+
+
+def is_doubtful(observation: Observation) -> bool:
+    """Return whether a good verdict comes with something that a reader must know."""
+    return bool(observation.flags) or observation.is_untrained or observation.fixed_batch is not None
+
+
 def headline(observation: Observation) -> str:
     """Return what the run showed, after the verdict's word; ``""`` where there is nothing to add."""
     if observation.verdict == INDEPENDENT and RNG in observation.flags:
@@ -103,14 +115,19 @@ def _batch_sizes(observation: Observation) -> Iterator[tuple[str, str]]:
     if observation.fails_at_one:
         yield "batch size 1", f"fails where larger batches run: {clean(observation.fails_at_one)}"
     if observation.lost_at:
-        yield "batch axis", f"an output loses it at batch size {sizes_text(observation.lost_at)}"
+        errors = {size.error for size in observation.sizes if size.status == "ok" and size.error}
+        why = f": {clean(min(errors))}" if errors else ""
+        yield "batch axis", f"an output loses it at batch size {sizes_text(observation.lost_at)}{why}"
     if observation.fixed_batch is not None:
-        yield "fixed batch", f"the model takes {plural(observation.fixed_batch, 'sample')} at a time and nothing else"
+        yield (
+            "fixed batch",
+            f"the model takes {plural(observation.fixed_batch, 'sample')} at a time and no other number",
+        )
 
 
 def _comparisons(observation: Observation) -> Iterator[tuple[str, str]]:
     if observation.mode_gap is not None:
-        yield "wrong mode", f"answers in training and evaluation mode differ{_by(observation.mode_gap)}"
+        yield "mode gap", f"answers in training and evaluation mode differ{_by(observation.mode_gap)}"
     if observation.optimisation_effect:
         yield "optimisation", f"the runtime's optimised form answers differently{_by(observation.optimisation_effect)}"
     if observation.padding_effect:
@@ -219,6 +236,11 @@ def has_class_scores(observation: Observation) -> bool:
     return any(size.top1_changes is not None for size in observation.sizes)
 
 
+def is_run(observation: Observation) -> bool:
+    """Return whether the model ran at all."""
+    return observation.verdict != CANNOT_RUN or bool(ran_sizes(observation))
+
+
 def ran_sizes(observation: Observation) -> list[int]:
     """Return the batch sizes at which the model ran."""
     return [size.batch_size for size in observation.sizes if size.status == "ok"]
@@ -228,6 +250,13 @@ def sizes_text(sizes: Sequence[int]) -> str:
     """Return ``1, 2, 3, 8``, shortened in the middle where there are many."""
     words = [str(size) for size in sizes]
     return ", ".join(words) if len(words) <= 12 else ", ".join([*words[:6], "...", *words[-3:]])
+
+
+def compared_sizes(observation: Observation) -> list[SizeResult]:
+    """Return the batch sizes with a figure: they ran, and are not what the others are compared with."""
+    return [
+        size for size in observation.sizes if size.max_rel is not None and size.batch_size != observation.reference_size
+    ]
 
 
 def effects(observation: Observation) -> Iterator[float]:
@@ -244,19 +273,19 @@ def gaps(observation: Observation, *, is_silent: bool, is_failed: bool) -> Itera
         is_silent: There are no findings, which would say what the run showed.
         is_failed: The failed run is told already.
     """
-    word = VERDICT_WORDS.get(observation.verdict, clean(observation.verdict))
-    if observation.verdict == CANNOT_RUN:
+    word = verdict_word(observation)
+    if not is_run(observation):
         yield from () if is_failed else ("the model could not be run",)
     elif observation.verdict == INCONCLUSIVE:
         yield "the run was inconclusive"
-    elif observation.verdict != INDEPENDENT and is_silent:
+    elif observation.verdict not in (INDEPENDENT, CANNOT_RUN) and is_silent:
         yield f"in the run, an answer {word}"
     if is_silent and RNG in observation.flags:
         yield "answers change with the random seed"
     if is_silent and STATEFUL in observation.flags:
         yield "answers change with what ran before"
     failed = [size.batch_size for size in observation.sizes if size.status != "ok"]
-    if failed and observation.verdict != CANNOT_RUN:
+    if failed and is_run(observation):
         yield f"failed at batch size {sizes_text(failed)}"
     if observation.fixed_batch is not None:
         yield f"takes no batch size but {observation.fixed_batch}"

@@ -49,6 +49,7 @@ def _verdict(observation: Observation) -> dict[str, Json]:
 
 def _figures(observation: Observation) -> dict[str, Json]:
     return {
+        "reference_size": observation.reference_size,
         "sizes": [_size(item) for item in observation.sizes],
         "outputs": [_output(item) for item in observation.outputs],
         "repeat_effect": plain(observation.repeat_effect),

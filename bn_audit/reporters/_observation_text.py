@@ -7,15 +7,16 @@ from collections.abc import Iterator
 
 from bn_audit.reporters._log_scale import LogScale, log_scale
 from bn_audit.reporters._observation import (
-    VERDICT_WORDS,
+    compared_sizes,
     effect_text,
     effects,
     evidence,
     has_class_scores,
     headline,
-    ran_sizes,
+    is_doubtful,
     setting,
     time_text,
+    verdict_word,
     versions,
 )
 from bn_audit.styled import Line, Span, clean, line
@@ -35,7 +36,7 @@ BELOW, ABOVE, EMPTY, FLOOR = "▒", "█", "·", "┊"
 
 def observation_lines(observation: Observation) -> Iterator[Line]:
     """Yield the verdict of the run, what it rests on, the figures by batch size, and how to repeat it."""
-    word = VERDICT_WORDS.get(observation.verdict, clean(observation.verdict))
+    word = verdict_word(observation)
     told = headline(observation)
     yield line()
     yield line(("sweep: ", "dim"), (word, _style(observation)), f": {told}" if told else "", indent=2)
@@ -51,7 +52,7 @@ def observation_lines(observation: Observation) -> Iterator[Line]:
 
 
 def _style(observation: Observation) -> str:
-    if observation.verdict == INDEPENDENT and (observation.flags or observation.is_untrained):
+    if observation.verdict == INDEPENDENT and is_doubtful(observation):
         return "bold yellow"
     return STYLES.get(observation.verdict, "bold yellow")
 
@@ -63,7 +64,7 @@ def _table(observation: Observation) -> Iterator[Line]:
     yield line()
     scale = log_scale(effects(observation))
     scored = has_class_scores(observation)
-    legend = f"1e{scale.low:+03d} to 1e{scale.high:+03d}" if ran_sizes(observation) else ""
+    legend = f"1e{scale.low:+03d} to 1e{scale.high:+03d}" if compared_sizes(observation) else ""
     yield line(
         (f"{_row('batch', 'status', 'max abs', 'max rel', 'top-1', 'per sample', scored)} {legend}", "dim"), indent=4
     )
@@ -101,8 +102,12 @@ def _rank(size: SizeResult) -> float:
 
 
 def _size_line(size: SizeResult, observation: Observation, scale: LogScale, scored: bool) -> Line:
-    if size.status != "ok":
-        return line(f"{size.batch_size:>5}  ", (size.status, "bold red"), f"  {clean(size.error)}", indent=4)
+    if size.status != "ok" or (size.max_rel is None and size.error):
+        style = "bold red" if size.status != "ok" else ""
+        return line(f"{size.batch_size:>5}  ", (f"{size.status:<6}", style), f"  {clean(size.error)}", indent=4)
+    if size.batch_size == observation.reference_size:
+        row = _row(str(size.batch_size), size.status, "-", "-", "-", time_text(size), scored)
+        return line(row, (" the others are compared with it", "dim"), indent=4)
     changed = "-" if size.top1_changes is None else str(size.top1_changes)
     figures = (effect_text(size.max_abs), effect_text(size.max_rel), changed, time_text(size))
     row = _row(str(size.batch_size), size.status, *figures, scored)

@@ -69,7 +69,11 @@ def verdict(report: Report, fail_on: Severity) -> Verdict:
 
 
 def _is_not_run(report: Report) -> bool:
-    return report.observation is not None and report.observation.verdict == "cannot-run"
+    if report.observation is None:
+        return False
+    from bn_audit.reporters._observation import is_run  # few runs run the model
+
+    return not is_run(report.observation)
 
 
 def _ran(report: Report) -> tuple[str, ...]:

@@ -47,6 +47,7 @@ def observation(**changes) -> Observation:
         "verdict": INDEPENDENT,
         "why": "27 swaps of companions moved no bit; sizes differ by less than ten times the response to a jitter",
         "noise_floor": 1.3e-6,
+        "reference_size": 8,
         "sizes": (size(1, 3.1e-7), size(2, 2.4e-7), size(3, 2.2e-7), size(8)),
         "inputs": (InputUsed(name="x", dtype="float32", shape=(3, 224, 224), origin="Conv2d 'stem', drawn at random"),),
         "outputs": (OutputResult(name="output", dtype="float32", shape=(8, 1000), max_rel=3.1e-7, max_abs=2.3e-6),),
@@ -149,10 +150,12 @@ UNDECIDED = audit(
             second_call_effect=0.01,
             sizes=(
                 size(1, None, status="failed", error="Expected more than 1 value per channel", top1_changes=None),
-                size(2, 0.02, top1_changes=None, samples=()),
+                size(2, None, error="output logits is of shape [9]: no axis of 2", top1_changes=None),
+                size(3, 0.02, top1_changes=None, samples=()),
                 size(5, math.nan, max_abs=math.inf, top1_changes=None, samples=(0.0, math.nan, math.inf, 1e-9, 2.0)),
             ),
             noise_floor=None,
+            reference_size=None,
             fails_at_one="Expected more than 1 value per channel when training, got input size [1, 4, 1, 1]",
             lost_at=(2,),
             is_untrained=True,
@@ -192,6 +195,7 @@ ROWS_MATTER = audit(
             effect=0.0004,
             fixed_batch=None,
             tier="quick",
+            reference_size=64,
             sizes=tuple(size(count, 0.0004 / count if count < 64 else 0.0) for count in (*range(1, 41), 64)),
         )
     )

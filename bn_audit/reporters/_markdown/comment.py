@@ -77,6 +77,7 @@ def _parts(audit: Audit) -> Iterator[str]:
         by_rule.setdefault(f"{finding.code} {finding.name}", []).append((report, finding))
     for rule, members in by_rule.items():
         yield folded(plain_html(f"{rule}: where, and what to do"), _details(members))
+    yield from _runs(audit)
     yield from _comparisons(audit)
     yield from _accepted(audit)
     yield from _gaps(audit)
@@ -124,6 +125,15 @@ def _failures(audit: Audit) -> Iterator[str]:
         rows = [joined(code(report.source), text(f"{failed.stage}: {failed.error}")) for report, failed in failures]
         hidden = len(rows) - ROWS
         yield items([*rows[:ROWS], *([text(f"and {hidden} more")] if hidden > 0 else [])])
+
+
+def _runs(audit: Audit) -> Iterator[str]:
+    """Yield what the models did that were run."""
+    for report in audit.reports:
+        if report.observation is not None:
+            from bn_audit.reporters._markdown.observation import observation_parts  # few runs run the model
+
+            yield from observation_parts(report)
 
 
 def _comparisons(audit: Audit) -> Iterator[str]:

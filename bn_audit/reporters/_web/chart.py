@@ -14,15 +14,16 @@ from bn_audit.reporters._web.markup import Markup, element, text
 HEIGHT = 200
 """Pixels from the top of a chart's plane to its bottom."""
 
-ZERO_ROOM = 16
+ZERO_ROOM = 20
 """Pixels at the bottom for figures that are 0, which a logarithmic scale cannot hold."""
 
 SHAPES = {
     "below": "M0-4a4 4 0 1 0 0 8a4 4 0 1 0 0-8z",
     "above": "M0-6L6 0L0 6L-6 0z",
+    "reference": "M0-4a4 4 0 1 0 0 8a4 4 0 1 0 0-8z",
     "failed": "M-5-5L5 5M-5 5L5-5",
 }
-"""Told apart by shape as well as by colour: a circle, a diamond, a cross."""
+"""Told apart by shape as well as by colour: a circle, a diamond, a ring, a cross."""
 
 
 def down(value: float, scale: LogScale) -> float:

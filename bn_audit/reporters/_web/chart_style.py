@@ -15,7 +15,8 @@ CHART_STYLE = """\
 .charts > * { min-width: 0; }
 figure { margin: 1.25rem 0 .5rem; }
 figcaption { line-height: 1.35; }
-.plot { padding: 1.5rem .5rem 2.9rem 3rem; }
+.plot { padding: 1.25rem .5rem 2.75rem 2.75rem; }
+.layers .plot { padding-bottom: .75rem; }
 svg.chart { display: block; overflow: visible; }
 svg.mark { overflow: visible; }
 .tick { font-size: 12px; fill: var(--quiet); }
@@ -27,6 +28,7 @@ svg.mark { overflow: visible; }
 .hit:hover .area, .hit:focus .area { fill: var(--fill); fill-opacity: .35; }
 .hit:hover .cell, .hit:focus .cell { stroke: var(--ink); stroke-width: 2; }
 .mark.below { fill: var(--calm); } .mark.above { fill: var(--moved); }
+.mark.reference { fill: var(--ground); stroke: var(--calm); stroke-width: 1.5; }
 .mark.failed { stroke: var(--error); stroke-width: 2.5; fill: none; }
 rect.bar { fill: var(--moved); }
 .first { stroke: var(--ink); stroke-width: 1.5; stroke-dasharray: 2 3; }
@@ -41,7 +43,13 @@ rect.bar { fill: var(--moved); }
 .key { white-space: nowrap; } .key svg { vertical-align: -2px; }
 .verdict { font-size: 1.05rem; }
 .command { padding: .6rem .9rem; background: var(--panel); border-radius: .2rem; user-select: all; }
-td.number { text-align: right; }
+.sizes td:not(:nth-child(2)), .norms td:not(:first-child), .figures td { white-space: nowrap; }
+.figures td { padding-right: .9rem; }
+.sizes td:nth-child(2), .norms td:first-child, .profile td:nth-child(2) { min-width: 9rem; }
+@media (max-width: 34rem) {
+  body { padding: 1.25rem 1rem 3rem; }
+  dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .5rem; }
+}
 .tip {
   position: fixed; z-index: 1; max-width: min(26rem, calc(100vw - 8px)); padding: .25rem .6rem; border-radius: .3rem;
   background: var(--ink); color: var(--ground); font-size: .85rem; overflow-wrap: anywhere; pointer-events: none;

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from bn_audit.reporters._log_scale import LogScale
-from bn_audit.reporters._observation import effect_text
+from bn_audit.reporters._observation import compared_sizes, effect_text
 from bn_audit.reporters._web.chart import box, every, figure, hit, legend, plane, swatch, words
 from bn_audit.reporters._web.markup import NOTHING, Markup, element, folded, joined, table, text
 from bn_audit.reporters._words import plural
@@ -22,51 +22,91 @@ ROWS = 32
 LABELLED = 8
 """Columns up to which a phone has room for the figure in its cell."""
 
-ROW = 22
-"""Pixels of one row."""
+TALL = 200
+"""Pixels of all rows, as far as each stays between `LEAST_ROW` and `MOST_ROW`."""
+
+LEAST_ROW, MOST_ROW = 14, 32
 
 LEVELS = 5
 """Shades above the noise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Cells:
-    """The cells of one batch size.
+class _Map:
+    """What is drawn.
 
     Attributes:
+        sizes: One for each row.
+        rows: The largest figure of each cell.
         step: Samples that share a cell.
-        values: The largest of each cell.
+        columns: Cells of the longest row.
+        height: Pixels of one row.
+        floor: The noise floor.
     """
 
-    size: SizeResult
+    sizes: tuple[SizeResult, ...]
+    rows: tuple[tuple[float, ...], ...]
     step: int
-    values: tuple[float, ...]
+    columns: int
+    height: float
+    floor: float | None
+    scale: LogScale
 
-    def samples(self, column: int) -> str:
+    def samples(self, row: int, column: int) -> str:
         """Return which samples share a cell, counted from 1."""
-        start, stop = column * self.step + 1, min((column + 1) * self.step, len(self.size.samples))
+        start, stop = column * self.step + 1, min((column + 1) * self.step, len(self.sizes[row].samples))
         return f"sample {start}" if start == stop else f"samples {start} to {stop}, largest"
+
+    def level(self, value: float) -> str:
+        """Return the class of a cell: equal bits, within the noise, or one of the shades above it."""
+        if value == 0:
+            return "same"
+        if self.floor is not None and value <= self.floor:
+            return "noise"
+        share = (self.scale.share(value) - self.start) / (1 - self.start) if self.start < 1 else 1.0
+        return f"level{min(int(share * LEVELS), LEVELS - 1) + 1}"
+
+    @property
+    def start(self) -> float:
+        """Where on the scale the first shade begins."""
+        return self.scale.share(self.floor) if self.floor is not None else 0.0
+
+    def least(self, level: int) -> float:
+        """Return the figure at which a shade begins."""
+        share = self.start + (1 - self.start) * level / LEVELS
+        return float(10 ** (self.scale.low + (self.scale.high - self.scale.low) * share))
 
 
 def heat_map(observation: Observation, scale: LogScale) -> Markup:
     """Return the map of batch size and sample; nothing where no sample's figure is known."""
-    sizes = [size for size in observation.sizes if size.samples]
+    sizes = [size for size in compared_sizes(observation) if size.samples]
     if not sizes:
         return NOTHING
-    kept = _kept(sizes)
-    step = every(max(len(size.samples) for size in kept), COLUMNS)
-    rows = [_Cells(size=size, step=step, values=tuple(_binned(size.samples, step))) for size in kept]
-    columns = max(len(row.values) for row in rows)
-    about = [f" each cell is the largest of {step} samples"] if step > 1 else []
-    about += (
-        [f" {len(kept)} of {plural(len(sizes), 'batch size')}: those that moved most"] if len(kept) < len(sizes) else []
+    drawn = _map(_kept(sizes), observation.noise_floor, scale)
+    about = [f" each cell is the largest of {drawn.step} samples"] if drawn.step > 1 else []
+    if len(drawn.sizes) < len(sizes):
+        about.append(f" the {len(drawn.sizes)} of {len(sizes)} batch sizes that moved most")
+    caption = (
+        element("strong", text("Divergence of each sample")),
+        element("span", text(";".join(about)), kind="quiet"),
     )
-    caption = joined(
-        (element("strong", text("Divergence of each sample")), element("span", text(";".join(about)), kind="quiet")), ""
+    label = f"Divergence of each sample at {plural(len(drawn.rows), 'batch size')}; the figures are in the table below"
+    shown = plane(label, _content(drawn), drawn.height * len(drawn.rows))
+    return figure(joined(caption, ""), shown, legend(_legend(drawn)), _as_table(drawn), kind="heat")
+
+
+def _map(sizes: Sequence[SizeResult], floor: float | None, scale: LogScale) -> _Map:
+    step = every(max(len(size.samples) for size in sizes), COLUMNS)
+    rows = tuple(tuple(_binned(size.samples, step)) for size in sizes)
+    return _Map(
+        sizes=tuple(sizes),
+        rows=rows,
+        step=step,
+        columns=max(map(len, rows)),
+        height=min(max(TALL / len(rows), LEAST_ROW), MOST_ROW),
+        floor=floor,
+        scale=scale,
     )
-    label = f"Divergence of each sample at {plural(len(rows), 'batch size')}; the figures are in the table below"
-    drawn = plane(label, _content(rows, columns, observation.noise_floor, scale), len(rows) * ROW)
-    return figure(caption, drawn, _legend(observation.noise_floor, scale), _as_table(rows, columns), kind="heat")
 
 
 def _kept(sizes: Sequence[SizeResult]) -> list[SizeResult]:
@@ -85,32 +125,26 @@ def _known(value: float) -> float:
     return math.inf if math.isnan(value) else value
 
 
-def _content(rows: Sequence[_Cells], columns: int, floor: float | None, scale: LogScale) -> Iterator[Markup]:
-    for number, row in enumerate(rows):
-        y = number * ROW
-        yield words(0, y + ROW / 2 + 4, str(row.size.batch_size), "tick end", "-8")
-        for column, value in enumerate(row.values):
-            level = _level(value, floor, scale)
-            cell = [box(column / columns, y, 1 / columns, ROW, f"cell {level}")]
-            if columns <= LABELLED:
-                cell.append(words((column + 0.5) / columns, y + ROW / 2 + 4, _short(value), f"in middle {level}"))
-            yield hit(f"batch size {row.size.batch_size}, {row.samples(column)}: {effect_text(value)}", *cell)
-    step = every(columns, 8)
-    for column in range(0, columns, step):
-        number = column * rows[0].step + 1
-        yield words((column + 0.5) / columns, len(rows) * ROW + 16, str(number), "tick middle")
-    yield words(0.5, len(rows) * ROW + 34, "sample in the batch (rows: batch size)", "tick middle")
+def _content(drawn: _Map) -> Iterator[Markup]:
+    for number, row in enumerate(drawn.rows):
+        y, size = number * drawn.height, drawn.sizes[number].batch_size
+        yield words(0, y + drawn.height / 2 + 4, str(size), "tick end", "-8")
+        for column, value in enumerate(row):
+            yield hit(
+                f"batch size {size}, {drawn.samples(number, column)}: {effect_text(value)}",
+                *_cell(drawn, column, y, value),
+            )
+    bottom = drawn.height * len(drawn.rows)
+    for column in range(0, drawn.columns, every(drawn.columns, 8)):
+        yield words((column + 0.5) / drawn.columns, bottom + 18, str(column * drawn.step + 1), "tick middle")
+    yield words(0.5, bottom + 36, "sample of the batch; one row for each batch size", "tick middle")
 
 
-def _level(value: float, floor: float | None, scale: LogScale) -> str:
-    """Return the class of a cell: equal bits, within the noise, or one of the shades above it."""
-    if value == 0:
-        return "same"
-    if floor is not None and value <= floor:
-        return "noise"
-    start = scale.share(floor) if floor is not None else 0.0
-    share = (scale.share(value) - start) / (1 - start) if start < 1 else 1.0
-    return f"level{min(int(share * LEVELS), LEVELS - 1) + 1}"
+def _cell(drawn: _Map, column: int, y: float, value: float) -> Iterator[Markup]:
+    level = drawn.level(value)
+    yield box(column / drawn.columns, y, 1 / drawn.columns, drawn.height, f"cell {level}")
+    if drawn.columns <= LABELLED:
+        yield words((column + 0.5) / drawn.columns, y + drawn.height / 2 + 4, _short(value), f"in middle {level}")
 
 
 def _short(value: float) -> str:
@@ -120,20 +154,21 @@ def _short(value: float) -> str:
     return f"{mantissa}e{int(exponent)}"
 
 
-def _legend(floor: float | None, scale: LogScale) -> Markup:
-    entries = [swatch("cell same", "equal bits")]
-    if floor is not None:
-        entries.append(swatch("cell noise", "within the noise"))
-    start = scale.low + (scale.high - scale.low) * scale.share(floor) if floor is not None else float(scale.low)
-    for level in range(LEVELS):
-        least = 10 ** (start + (scale.high - start) * level / LEVELS)
-        entries.append(swatch(f"cell level{level + 1}", f"from {least:.0e}"))
-    return legend(entries)
+def _legend(drawn: _Map) -> Iterator[Markup]:
+    """Yield the entries of the shades that occur."""
+    used = {drawn.level(value) for row in drawn.rows for value in row}
+    meanings = {"same": "equal bits", "noise": "within the noise"}
+    meanings |= {f"level{level + 1}": f"from {_short(drawn.least(level))}" for level in range(LEVELS)}
+    for level, meaning in meanings.items():
+        if level in used:
+            yield swatch(f"cell {level}", meaning)
 
 
-def _as_table(rows: Sequence[_Cells], columns: int) -> Markup:
-    header = [text("batch size"), *(text(str(column * rows[0].step + 1)) for column in range(columns))]
-    body = ([text(str(row.size.batch_size)), *(text(effect_text(value)) for value in row.values)] for row in rows)
-    return folded(
-        text("The figures, by first sample of each cell" if rows[0].step > 1 else "The figures"), table(header, body)
+def _as_table(drawn: _Map) -> Markup:
+    header = [text("batch size"), *(text(str(column * drawn.step + 1)) for column in range(drawn.columns))]
+    body = (
+        [text(str(size.batch_size)), *(text(effect_text(value)) for value in row)]
+        for size, row in zip(drawn.sizes, drawn.rows, strict=True)
     )
+    about = ", each under the first sample of its cell" if drawn.step > 1 else " by sample"
+    return folded(text(f"The figures{about}"), table(header, body, kind="figures"))

@@ -34,8 +34,11 @@ COLUMNS = 120
 ROWS = 400
 """Layers in the table; the JSON report has all."""
 
-LANE = 12
+LANE = 14
 """Pixels of one row of marks below the bars."""
+
+LANES_AT = HEIGHT + 12
+"""Where the rows of marks begin."""
 
 LANES = {Mode.TRAIN: "train", Mode.EVAL: "eval", Mode.CALLER: "caller", Mode.UNKNOWN: "norm"}
 """The rows of marks and their names; a norm whose mode is not recorded stands in the last one."""
@@ -92,7 +95,7 @@ def layer_chart(observation: Observation, modes: Mapping[str, Mode]) -> Markup:
     lanes = [mode for mode in LANES if any(mode in column.modes for column in columns)]
     label = f"Divergence by layer:{about}; the figures are in the table below"
     mark = None if first is None else (first // step + 0.5) / len(columns)
-    drawn = plane(label, _content(columns, scale, lanes, mark), HEIGHT + 8 + LANE * len(lanes))
+    drawn = plane(label, _content(columns, scale, lanes, mark), LANES_AT + LANE * len(lanes))
     return figure(caption, drawn, legend(_legend(lanes)), _as_table(profile, modes, first), kind="layers")
 
 
@@ -122,16 +125,16 @@ def _content(
     yield from grid(scale)
     width = 1 / len(columns)
     for lane, mode in enumerate(lanes):
-        yield words(0, HEIGHT + 8 + LANE * lane + 9, LANES[mode], "tick end", "-8")
+        yield words(0, LANES_AT + LANE * lane + 11, LANES[mode], "tick end", "-8")
     for number, column in enumerate(columns):
         y = down(column.largest.effect, scale)
-        drawn = [box(number * width, 0, width, HEIGHT + 8 + LANE * len(lanes), "area")]
+        drawn = [box(number * width, 0, width, LANES_AT + LANE * len(lanes), "area")]
         if y < HEIGHT:
             drawn.append(box((number + 0.1) * width, y, 0.8 * width, HEIGHT - y, "bar"))
         for lane, mode in enumerate(lanes):
             if mode in column.modes:
-                top = HEIGHT + 8 + LANE * lane
-                drawn.append(box((number + 0.1) * width, top + 2, 0.8 * width, LANE - 4, f"lane {LANES[mode]}"))
+                top = LANES_AT + LANE * lane
+                drawn.append(box((number + 0.1) * width, top + 3, 0.8 * width, LANE - 6, f"lane {LANES[mode]}"))
         yield hit(column.label, *drawn)
     if first is not None:
         yield rule(first, -6, first, HEIGHT, "first")
@@ -176,4 +179,4 @@ def _as_table(profile: Sequence[LayerEffect], modes: Mapping[str, Mode], first: 
         )
     header = [text(name) for name in ("", "layer", "type", "norm", "divergence")]
     shown = f", {len(rows)} of {len(profile)} layers" if len(rows) < len(profile) else ""
-    return folded(text(f"The figures{shown}"), table(header, rows))
+    return folded(text(f"The figures{shown}"), table(header, rows, kind="profile"))

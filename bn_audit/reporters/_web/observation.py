@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from bn_audit.reporters._log_scale import log_scale
 from bn_audit.reporters._observation import (
-    VERDICT_WORDS,
+    compared_sizes,
     effect_text,
     effects,
     evidence,
     has_class_scores,
     headline,
-    ran_sizes,
+    is_doubtful,
     setting,
     time_text,
+    verdict_word,
     versions,
 )
 from bn_audit.reporters._web.heat_map import heat_map
@@ -45,7 +47,7 @@ def observation_sections(report: Report) -> Iterator[Markup]:
     yield _verdict(observation)
     yield facts((label, text(sentence)) for label, sentence in evidence(observation))
     scale = log_scale(effects(observation))
-    if ran_sizes(observation):
+    if compared_sizes(observation):
         yield element("div", size_chart(observation, scale), heat_map(observation, scale), kind="charts")
     if observation.sizes:
         yield _sizes(observation)
@@ -63,9 +65,9 @@ def observation_sections(report: Report) -> Iterator[Markup]:
 
 def _verdict(observation: Observation) -> Markup:
     kind = KINDS.get(observation.verdict, "warning")
-    if kind == "good" and (observation.flags or observation.is_untrained):
+    if kind == "good" and is_doubtful(observation):
         kind = "warning"
-    word = badge(VERDICT_WORDS.get(observation.verdict, observation.verdict), kind)
+    word = badge(verdict_word(observation), kind)
     told = headline(observation)
     return element("p", word, text(f" {told[:1].upper()}{told[1:]}{'.' if told else ''}"), kind="verdict")
 
@@ -78,12 +80,16 @@ def _sizes(observation: Observation) -> Markup:
     shown = observation.sizes[:ROWS]
     more = f"{len(observation.sizes) - len(shown)} more batch sizes are in the JSON report"
     rest = element("p", text(more), kind="quiet") if len(shown) < len(observation.sizes) else NOTHING
-    return joined((table([text(name) for name in header], (_size(size, scored) for size in shown)), rest))
+    rows = (_size(size, scored, size.batch_size == observation.reference_size) for size in shown)
+    return joined((table([text(name) for name in header], rows, kind="sizes"), rest))
 
 
-def _size(size: SizeResult, scored: bool) -> Sequence[Markup]:
-    failed = size.status != "ok"
-    status = joined((badge(size.status, "error"), text(f" {size.error}", 400)), "") if failed else text(size.status)
+def _size(size: SizeResult, scored: bool, is_reference: bool) -> Sequence[Markup]:
+    word = text(size.status) if size.status == "ok" else badge(size.status, "error")
+    told = " (the others are compared with it)" if is_reference else f" {size.error}" if size.error else ""
+    status = joined((word, element("span", text(told, 400), kind="quiet") if told else NOTHING), "")
+    if is_reference:
+        size = replace(size, max_abs=None, max_rel=None, top1_changes=None)
     row = [text(str(size.batch_size)), status, text(effect_text(size.max_abs)), text(effect_text(size.max_rel))]
     row += [text("-" if size.top1_changes is None else str(size.top1_changes))] if scored else []
     return [*row, text(time_text(size))]
@@ -96,21 +102,19 @@ def _norms(norms: Sequence[NormLayer], observation: Observation) -> Iterator[Mar
     moved = {layer.path: layer.effect for layer in observation.profile}
     shown = sorted(range(len(norms)), key=lambda number: norms[number].mode is Mode.EVAL)[:ROWS]
     rows = [_norm(norms[number], moved) for number in sorted(shown)]
-    header = [text(name) for name in ("layer", "kind", "mode", "batch statistics", "channels", "eps", "momentum")]
+    header = [text(name) for name in ("layer", "kind", "mode", "channels", "eps", "momentum")]
     header += [text("divergence")] if moved else []
-    listed = table(header, (row if moved else row[:-1] for row in rows))
+    listed = table(header, (row if moved else row[:-1] for row in rows), kind="norms")
     count = plural(len(norms), "norm layer") if len(rows) == len(norms) else f"{len(rows)} of {len(norms)} norm layers"
     yield folded(text(f"{count} and their modes"), listed, is_open=len(norms) <= FEW)
 
 
 def _norm(norm: NormLayer, moved: dict[str, float]) -> list[Markup]:
     mode = MODE_WORDS[norm.mode]
-    uses = {True: "uses them", False: "no", None: "not known"}[norm.uses_batch_statistics]
     return [
         code(norm.path or norm.node or "(root)"),
         text(norm.kind.value),
-        badge(mode, "error") if norm.uses_batch_statistics else text(mode),
-        text(uses),
+        badge(f"{mode}, with the batch's statistics", "error") if norm.uses_batch_statistics else text(mode),
         text("-" if norm.num_features is None else str(norm.num_features)),
         text("-" if norm.eps is None else f"{norm.eps:g}"),
         text("-" if norm.momentum is None else f"{norm.momentum:g}"),

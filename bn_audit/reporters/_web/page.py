@@ -95,9 +95,9 @@ def _section(report: Report, audit: Audit) -> Markup:
             (
                 header,
                 facts(_facts(report)),
-                *observation_sections(report),
                 *_findings(report),
                 *_accepted(report),
+                *observation_sections(report),
                 *comparison_sections(report),
                 *_gaps(report),
             )
