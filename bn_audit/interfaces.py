@@ -63,6 +63,7 @@ class Rule:
         remedy: What to do; a finding may give a more exact one.
         concerns: Returns whether the question makes sense for this artifact; if not, the rule is silent.
         needs: Facts without which the rule is reported as not checked.
+        needs_any: Facts of which one is enough.
         check: Yields the findings. Pure: it looks at the subject and nothing else.
         open_questions: Yields what the rule could not decide although it has its facts, one reason each; every reason
             is reported as not checked. Pure, like `check`.
@@ -76,11 +77,17 @@ class Rule:
     remedy: str
     check: Callable[[Subject], Iterator[Finding]]
     needs: Facts = Facts.NONE
+    needs_any: Facts = Facts.NONE
     concerns: Callable[[Subject], bool] = concerns_batch_norms
     overrides: Mapping[Intent, Severity] = field(default_factory=dict)
     supersedes: tuple[str, ...] = ()
     open_questions: Callable[[Subject], Iterator[str]] = leaves_nothing_open
     compares: bool = False
+
+    def lacks(self, facts: Facts) -> Facts:
+        """Return what an artifact with these facts would have to tell too; nothing where the rule can look."""
+        either = self.needs_any if not self.needs_any & facts else Facts.NONE
+        return (self.needs & ~facts) | either
 
     @property
     def documentation(self) -> str:

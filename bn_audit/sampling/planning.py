@@ -227,8 +227,7 @@ def _first_that_runs(
             except RunError as error:
                 errors.append((_described_shapes(attempt.plan, size), str(error)))
                 continue
-            only = size if size == 1 and fixed is None and TRY_BATCH in sizes else fixed
-            return replace(attempt.plan, fixed_batch=only, tries=tries)
+            return replace(attempt.plan, tries=tries)
     raise RunError(_summary(errors, refusals, is_given=is_given))
 
 

@@ -249,7 +249,7 @@ def outcome(rule: Rule, audited: Subject) -> list[Finding] | str:
     """What the pipeline would get: findings, an empty list for silence, or NOT_CHECKED."""
     if not rule.concerns(audited):
         return []
-    if rule.needs & ~audited.facts:
+    if rule.lacks(audited.facts):
         return NOT_CHECKED
     findings = list(rule.check(audited))
     for finding in findings:
