@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Literal
 
 import typer
@@ -70,6 +69,8 @@ def settings(
         given = configuration.given(context)
         values = in_force(configured(options, found, given), targets or (), found, given)
         if report_format == "json":
+            import json
+
             text = json.dumps(table.document(found, values, today()), indent=2) + "\n"
             to_stdout(lambda out, _colour: print(text, end="", file=out))
         else:
