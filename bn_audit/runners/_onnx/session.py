@@ -115,9 +115,9 @@ class OnnxSession:
             self._loaded[key] = self._backend.start(used, seed)
         return self._loaded[key]
 
-    def load(self) -> None:
-        """Load the model, so that what the backend refuses is known."""
-        self._start(0)
+    def load(self) -> Forward:
+        """Return the model loaded, so that what the backend refuses is known."""
+        return self._start(0)
 
     def input_candidates(self) -> Iterator[tuple[InputSpec, ...]]:
         """Yield what the graph declares."""
