@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from datetime import date
 from pathlib import Path
 
 import pytest
 
+import bn_audit
+from bn_audit import plugins
 from bn_audit.errors import UsageError
 from bn_audit.settings.content import Settings
+from bn_audit.settings.keys import GENERAL, PER_PATH
 from bn_audit.settings.reading import read_settings
 from bn_audit.subject.design import DESIGN_CODES, Design
 from bn_audit.subject.finding import Intent, Severity
@@ -218,3 +222,14 @@ def test_a_file_of_waivers_holds_nothing_else(folder: Path) -> None:
     (folder / "w.toml").write_text("strict = true\n")
     with pytest.raises(UsageError, match=r"w\.toml: there is no key 'strict'"):
         read(folder, "waivers = 'w.toml'")
+
+
+def test_the_example_of_the_readme_is_read_and_leaves_no_key_out(folder: Path) -> None:
+    readme = Path(bn_audit.__file__).parents[1] / "README.md"
+    (text,) = re.findall(r"```toml\n(.*?)```", readme.read_text(encoding="utf-8"), re.DOTALL)
+    content = tomllib.loads(text)["tool"]["bn-audit"]
+    settings = read_settings(folder / "pyproject.toml", content, [rule.code for rule in plugins.rules()])
+    assert set(settings.values) == {key.field for key in GENERAL}
+    named = {name for found in settings.paths for name in found.values}
+    assert named | {"weights"} == {key.field for key in PER_PATH}
+    assert len(settings.waivers) == 2
