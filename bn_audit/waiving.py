@@ -22,11 +22,14 @@ def today() -> date:
 
 def applying(waivers: Iterable[Waiver], source: str) -> tuple[Waiver, ...]:
     """Return the waivers that are about a source."""
-    return tuple(
-        waiver
-        for waiver in waivers
-        if waiver.path is None or is_match(waiver.path, within(source, waiver.directory or "."))
-    )
+    names: dict[str, str] = {}
+    chosen = []
+    for waiver in waivers:
+        if waiver.path is not None and waiver.directory not in names:
+            names[waiver.directory] = within(source, waiver.directory or ".")
+        if waiver.path is None or is_match(waiver.path, names[waiver.directory]):
+            chosen.append(waiver)
+    return tuple(chosen)
 
 
 def declared(waivers: Iterable[Waiver], source: str, day: date) -> frozenset[Design]:
@@ -46,8 +49,9 @@ def waive(report: Report, waivers: Sequence[Waiver], day: date) -> tuple[Report,
     kept: list[Finding] = []
     waived: list[WaivedFinding] = []
     used: set[Waiver] = set()
+    norms = _norm_places(report)
     for finding in report.findings:
-        chosen = {place: _first(own, finding, place, report, day) for place in finding.places}
+        chosen = {place: _first(own, finding, place, norms, day) for place in finding.places}
         used |= {waiver for waiver in chosen.values() if waiver is not None}
         rest = finding
         for waiver in dict.fromkeys(waiver for waiver in chosen.values() if waiver is not None):
@@ -81,34 +85,42 @@ def unused(
         was_judged: Tells whether a rule could have found something in a report.
         are_all: These are all the sources that there are, so that a waiver about none of them is not needed either.
     """
+    about: dict[Waiver, list[Report]] = {waiver: [] for waiver in waivers}
+    for report in reports:
+        for waiver in applying(waivers, report.source):
+            about[waiver].append(report)
     idle = []
-    for waiver in waivers:
-        own = [report for report in reports if applying([waiver], report.source)]
+    for waiver, own in about.items():
         is_judged = all(was_judged(code, report) for code in waiver.codes for report in own)
         if waiver not in used and is_judged and (own or are_all):
             idle.append(waiver)
     return tuple(idle)
 
 
-def _first(waivers: Sequence[Waiver], finding: Finding, place: Location, report: Report, day: date) -> Waiver | None:
+def _first(waivers: Sequence[Waiver], finding: Finding, place: Location, norms: _Places, day: date) -> Waiver | None:
     """Return the waiver of one location: the first that holds, else the first that has expired."""
-    matching = [waiver for waiver in waivers if _covers(waiver, finding, place, report)]
+    matching = [waiver for waiver in waivers if _covers(waiver, finding, place, norms)]
     valid = (waiver for waiver in matching if not _is_expired(waiver, day))
     return next(valid, matching[0] if matching else None)
 
 
-def _covers(waiver: Waiver, finding: Finding, place: Location, report: Report) -> bool:
+def _covers(waiver: Waiver, finding: Finding, place: Location, norms: _Places) -> bool:
     if finding.code not in waiver.codes:
         return False
-    if waiver.intent is Design.BATCH_STATISTICS and not _is_norm(place, report):
-        return False
+    own = {(place.model, place.path, None), (place.model, "", place.node)}
+    if waiver.intent is Design.BATCH_STATISTICS and not own & norms:
+        return False  # a design that uses batch statistics mixes samples nowhere but in norm layers
     return waiver.layer is None or any(fnmatchcase(name, waiver.layer) for name in _names(place))
 
 
-def _is_norm(place: Location, report: Report) -> bool:
-    """Return whether a place is a norm layer: a design that uses batch statistics mixes samples nowhere else."""
-    own = [norm.location for norm in report.norms if norm.model == place.model]
-    return any((place.path and place.path == norm.path) or (place.node and place.node == norm.node) for norm in own)
+_Places = frozenset[tuple[str, str, str | None]]
+
+
+def _norm_places(report: Report) -> _Places:
+    """Return the norm layers as (model, path, None) and (model, "", node), as far as they have either."""
+    by_path = {(norm.model, norm.path, None) for norm in report.norms if norm.path or not norm.node}
+    by_node = {(norm.model, "", norm.node) for norm in report.norms if norm.node}
+    return frozenset(by_path | by_node)
 
 
 def _names(place: Location) -> Iterator[str]:

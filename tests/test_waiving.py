@@ -192,3 +192,8 @@ def test_a_waiver_about_none_of_the_sources_is_unused_only_where_these_are_all()
     elsewhere = waiver(path="models/lost.pt")
     assert unused([elsewhere], frozenset(), [report()], judged, are_all=False) == ()
     assert unused([elsewhere], frozenset(), [report()], judged, are_all=True) == (elsewhere,)
+
+
+def test_a_norm_layer_that_is_the_whole_model_is_one_too() -> None:
+    audited = report(finding("BN101", Location()), norms=(norm(""),))
+    assert waive(audited, [waiver(intent=Design.BATCH_STATISTICS)], TODAY)[0].findings == ()
