@@ -5,6 +5,8 @@ small. Otherwise, as for positions and sizes, double precision decides; where pa
 single and double differences must point the same way; without double precision, ten times the model's own response to a
 change of one unit in the last place.
 
+Where companions matter, positions and sizes differ on that account and are not decided.
+
 In the quick tier differences between sizes up to `UNEXAMINED` are taken for floating point: that of nine in ten clean
 networks is smaller, and deciding costs more passes than the tier has.
 """
@@ -43,8 +45,8 @@ def measure(bench: Bench, figures: Mapping[str, Figures]) -> Figures:
     precision = Precision(bench=bench, figures=figures)
     explained: list[float] = []
     content, how = _companions(precision, explained)
-    position = _position(precision, explained)
-    sizes = {} if is_random(figures) else _sizes(precision, explained)
+    position = None if content else _position(precision, explained)
+    sizes = {} if content or is_random(figures) else _sizes(precision, explained)
     rounding = max(explained, default=None)
     return figures_of(Confirmation(content=content, position=position, sizes=sizes, rounding=rounding, how=how))
 

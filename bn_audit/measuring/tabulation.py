@@ -29,12 +29,26 @@ def size_rows(job: Job, figures: Mapping[str, Figures]) -> tuple[SizeResult, ...
         return ()
     count = reference.batch_size
     seconds = reference.seconds
-    own = SizeResult(batch_size=count, max_abs=0.0, max_rel=0.0, seconds=seconds, samples=(0.0,) * count)
+    own = SizeResult(
+        batch_size=count,
+        max_abs=0.0,
+        max_rel=0.0,
+        top1_changes=_top1(tuple(_with_itself(figures))),
+        seconds=seconds,
+        samples=(0.0,) * count,
+    )
     rows = [own] if count in job.batch_sizes or not sizes or not sizes.runs else []
     if is_random(figures):
         rows = [SizeResult(batch_size=count, seconds=seconds) for _ in rows]
     rows += [_size_row(figures, run) for run in sizes.runs] if sizes else []
     return tuple(sorted(rows, key=lambda entry: entry.batch_size))
+
+
+def _with_itself(figures: Mapping[str, Figures]) -> Iterator[tuple[Array, Array, int]]:
+    for name, axis in axes_from(figures).items():
+        if axis is not None:
+            outputs = reference_of(figures).outputs[name]
+            yield outputs, outputs, axis
 
 
 def _size_row(figures: Mapping[str, Figures], run: SizeRun) -> SizeResult:
