@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
 from bn_audit.errors import BnAuditError, RunError
 
+_LIST_OF_TENSORS = re.compile(r"(?:typing\.)?(?:List|list|Sequence)\[(?:torch\.)?Tensor\]")
 OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "not enough memory", "std::bad_alloc")
 
 
@@ -23,12 +25,22 @@ class Parameters:
         keywords: Names of those that can only be passed by name.
         takes_more: Name of the parameter that takes any number of positional arguments, ``""`` for none.
         required: Names of those without a default.
+        types: What a TorchScript schema or an annotation says they are, as text.
     """
 
     positional: tuple[str, ...]
     keywords: tuple[str, ...] = ()
     takes_more: str = ""
     required: tuple[str, ...] = ()
+    types: Mapping[str, str] = field(default_factory=dict)
+
+    def inputs(self) -> tuple[str, ...]:
+        """Return the names to feed: those without a default, else the first."""
+        if self.required:
+            return self.required
+        if self.positional:
+            return self.positional[:1]
+        return (f"{self.takes_more}.0",) if self.takes_more else self.keywords[:1] or ("input",)
 
     def bind(self, values: Mapping[str, object]) -> tuple[tuple[object, ...], dict[str, object]]:
         """Return positional and keyword arguments that pass these values.
@@ -68,6 +80,15 @@ def _nested(values: Mapping[str, object]) -> dict[str, object]:
     return gathered
 
 
+def as_typed(tensor: torch.Tensor, type_name: str) -> object:
+    """Return a tensor as a parameter of this type takes it: a number, a list of samples, or itself."""
+    if type_name in ("int", "float", "bool") and tensor.numel() == 1:
+        return tensor.item()
+    if _LIST_OF_TENSORS.fullmatch(type_name) and tensor.ndim:
+        return list(tensor.unbind(0))
+    return tensor
+
+
 def parameters_of(forward: object, *, skip: Sequence[str] = ("self",)) -> Parameters:
     """Return the parameters of a Python function."""
     try:
@@ -82,6 +103,7 @@ def parameters_of(forward: object, *, skip: Sequence[str] = ("self",)) -> Parame
         takes_more=next(
             (parameter.name for parameter in kept if parameter.kind is inspect.Parameter.VAR_POSITIONAL), ""
         ),
+        types={parameter.name: _type_name(parameter.annotation) for parameter in kept},
         required=tuple(
             parameter.name
             for parameter in kept
@@ -89,6 +111,12 @@ def parameters_of(forward: object, *, skip: Sequence[str] = ("self",)) -> Parame
             and parameter.kind in {*by_place, inspect.Parameter.KEYWORD_ONLY}
         ),
     )
+
+
+def _type_name(annotation: object) -> str:
+    if annotation is inspect.Parameter.empty:
+        return ""
+    return annotation.__name__ if isinstance(annotation, type) and annotation in (int, float, bool) else str(annotation)
 
 
 @contextlib.contextmanager

@@ -22,6 +22,7 @@ from bn_audit.runners._torch.state import (
     plain_parameters,
     restore,
 )
+from bn_audit.runners._torch.surroundings import undisturbed
 
 _KEEPS_STATE = re.compile(r"prim::SetAttr|: (?:List|Dict)[\[(].*prim::GetAttr")
 """What TorchScript code does that may change more than tensors."""
@@ -79,7 +80,8 @@ class Original:
             if share:
                 memo |= {id(parameter): parameter for parameter in self.module.parameters() if not is_lazy(parameter)}
             memo |= {id(value): replacement for value, replacement in own_copies(self.module)}
-        return copy.deepcopy(self.module, memo)
+        with undisturbed():
+            return copy.deepcopy(self.module, memo)
 
     def private_copy(self) -> torch.nn.Module:
         """Return a copy that shares nothing.

@@ -55,25 +55,13 @@ class Guess:
 
 def candidates(module: torch.nn.Module, parameters: Parameters, dtype: torch.dtype) -> Iterator[tuple[InputSpec, ...]]:
     """Yield what the inputs may look like: first what ran without values, the rest in the order of likelihood."""
-    names = input_names(parameters)
+    names = parameters.inputs()
     meta = without_values(module)
-    guesses, by_layers = _explore(meta, module, parameters, names, dtype)
-    pool = list(itertools.islice(_combined(names, guesses), MAX_TRIALS))
+    guesses = _explore(meta, module, parameters, names, dtype)
+    pool = list(itertools.islice(combined(names, guesses), MAX_TRIALS))
     ranked = _ranked(pool, meta, parameters, names) if meta is not None else pool
     for combination in ranked[:MAX_CANDIDATES]:
         yield tuple(guess.spec(name) for name, guess in zip(names, combination, strict=True))
-    del by_layers
-
-
-def input_names(parameters: Parameters) -> tuple[str, ...]:
-    """Return the inputs to feed: the required ones, else the first."""
-    if parameters.required:
-        return parameters.required
-    if parameters.positional:
-        return parameters.positional[:1]
-    if parameters.takes_more:
-        return (f"{parameters.takes_more}.0",)
-    return parameters.keywords[:1] or ("input",)
 
 
 def _explore(
@@ -82,7 +70,7 @@ def _explore(
     parameters: Parameters,
     names: Sequence[str],
     dtype: torch.dtype,
-) -> tuple[dict[str, list[Guess]], bool]:
+) -> dict[str, list[Guess]]:
     """Return the forms of each input by the layers they reach; by the order of registration where that fails."""
     known: dict[str, list[Guess]] = {}
     if meta is not None:
@@ -96,10 +84,10 @@ def _explore(
                 known.update(found)
                 if not found:
                     break
-    fallback = list(_by_registration(module, dtype))
+    fallback = list(by_registration(module, dtype))
     for name in names:
-        known.setdefault(name, _by_name(name, known, names, dtype) or fallback)
-    return known, bool(known)
+        known.setdefault(name, by_name(name, known, names, dtype) or fallback)
+    return known
 
 
 def _try(meta: torch.nn.Module, parameters: Parameters, trial: Mapping[str, Guess]) -> Attempt:
@@ -125,14 +113,14 @@ def _forms(wanted: Wanted, contact: Contact, sent: Guess) -> Iterator[Guess]:
     takes_time_first = getattr(contact.module, "batch_first", None) is False and is_untouched
     shapes = list(wanted.shapes)
     if not is_untouched:
-        shapes += list(_rearranged(wanted.shapes))
+        shapes += list(rearranged(wanted.shapes))
     for shape in shapes:
         if takes_time_first and len(shape) > 1:
             yield replace(plain, shape=shape, batch_axis=1, origin=f"{wanted.origin}, which takes time first")
         yield replace(plain, shape=shape)
 
 
-def _rearranged(shapes: Sequence[tuple[int, ...]]) -> Iterator[tuple[int, ...]]:
+def rearranged(shapes: Sequence[tuple[int, ...]]) -> Iterator[tuple[int, ...]]:
     """Yield what such a shape may have been before the model moved the channels or added an axis."""
     for shape in shapes:
         if len(shape) == SPATIAL:
@@ -150,7 +138,7 @@ def _rearranged(shapes: Sequence[tuple[int, ...]]) -> Iterator[tuple[int, ...]]:
             yield (shape[1], shape[0])
 
 
-def _by_registration(module: torch.nn.Module, dtype: torch.dtype) -> Iterator[Guess]:
+def by_registration(module: torch.nn.Module, dtype: torch.dtype) -> Iterator[Guess]:
     """Yield what the first layers of different kinds take, in the order in which the model registers them."""
     seen: set[tuple[tuple[int, ...], ...]] = set()
     found = []
@@ -172,7 +160,7 @@ def _by_registration(module: torch.nn.Module, dtype: torch.dtype) -> Iterator[Gu
             yield Guess(shape=shape, dtype=dtype_name(dtype), origin="a guess: no layer says what it takes")
 
 
-def _by_name(name: str, known: Mapping[str, list[Guess]], names: Sequence[str], dtype: torch.dtype) -> list[Guess]:
+def by_name(name: str, known: Mapping[str, list[Guess]], names: Sequence[str], dtype: torch.dtype) -> list[Guess]:
     """Return the forms of an input that reaches no layer, by its name and by the other inputs."""
     others = [known[other][0] for other in names if other in known and other != name]
     if not others:
@@ -194,7 +182,7 @@ def _by_name(name: str, known: Mapping[str, list[Guess]], names: Sequence[str], 
     return [Guess(shape=shape, dtype=dtype_name(dtype), origin=origin) for shape in shapes]
 
 
-def _combined(names: Sequence[str], guesses: Mapping[str, list[Guess]]) -> Iterator[tuple[Guess, ...]]:
+def combined(names: Sequence[str], guesses: Mapping[str, list[Guess]]) -> Iterator[tuple[Guess, ...]]:
     """Yield combinations of forms: first all inputs at the same place of their lists, then every mixture."""
     lists = [guesses[name] for name in names]
     longest = max((len(forms) for forms in lists), default=0)

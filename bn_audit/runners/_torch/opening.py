@@ -8,13 +8,15 @@ from collections.abc import Iterator
 import torch
 
 from bn_audit.errors import RunError, UnsupportedRunError
-from bn_audit.runners._torch.arrays import dtype_name, dtype_named
+from bn_audit.runners._torch.arrays import dtype_named
 from bn_audit.runners._torch.calling import Parameters, models_errors, parameters_of
 from bn_audit.runners._torch.copying import Original
 from bn_audit.runners._torch.deduction import candidates
+from bn_audit.runners._torch.exported import program_candidates, program_inputs
 from bn_audit.runners._torch.layers import floating_type, settable_paths, state_names
+from bn_audit.runners._torch.scripted import schema_parameters, scripted_candidates
 from bn_audit.runners._torch.session import Loaded, TorchSession
-from bn_audit.runners._torch.surroundings import configured
+from bn_audit.runners._torch.surroundings import configured, undisturbed
 from bn_audit.subject.run import Job
 
 
@@ -51,10 +53,10 @@ def placed(module: torch.nn.Module, job: Job) -> torch.nn.Module:
     """
     if any(tensor.is_meta for tensor in (*module.parameters(), *module.buffers())):
         raise RunError(f"{job.source}: its tensors are on the meta device and have no values: load the weights first")
-    with models_errors(f"moving the model to {job.device}: "):
+    with undisturbed(), models_errors(f"moving the model to {job.device}: "):
         module = module.to(device_of(job))
     if job.dtype is not None:
-        with models_errors(f"converting the model to {job.dtype}: "):
+        with undisturbed(), models_errors(f"converting the model to {job.dtype}: "):
             module = module.to(dtype_named(job.dtype))
     return module
 
@@ -110,6 +112,60 @@ def private(module: torch.nn.Module) -> torch.nn.Module:
     return Original(module).private_copy()
 
 
-def element_type(module: torch.nn.Module) -> str:
-    """Return PyTorch's name of the module's floating-point type."""
-    return dtype_name(floating_type(module))
+@contextlib.contextmanager
+def opened_script(job: Job, *, runner: str) -> Iterator[TorchSession]:
+    """Give the session of a TorchScript file."""
+    require_trust(job)
+    device = device_of(job)
+    with configured(threads=job.threads, device=device), _without_fusing():
+        with undisturbed(), models_errors(f"{job.source}: cannot be loaded: "):
+            module = torch.jit.load(job.source, map_location=device)
+        module = placed(module, job)
+        parameters = schema_parameters(module)
+        yield TorchSession(
+            Loaded(
+                runner=runner,
+                module=module,
+                device=device,
+                parameters=parameters,
+                candidates=lambda: scripted_candidates(module, parameters, device),
+                norm_paths=settable_paths(module),
+                state_names=state_names(module),
+                has_modules=False,
+            )
+        )
+
+
+@contextlib.contextmanager
+def opened_program(job: Job, *, runner: str) -> Iterator[TorchSession]:
+    """Give the session of an exported program."""
+    require_trust(job)
+    device = device_of(job)
+    with configured(threads=job.threads, device=device):
+        with undisturbed(), models_errors(f"{job.source}: cannot be loaded: "):
+            program = torch.export.load(job.source)
+            inputs = program_inputs(program, job.batch_axis)
+            module = placed(program.module(), job)
+        yield TorchSession(
+            Loaded(
+                runner=runner,
+                module=module,
+                device=device,
+                parameters=inputs,
+                candidates=lambda: program_candidates(inputs, program),
+                fixed_batch=inputs.fixed_batch,
+                state_names=state_names(module),
+                can_set_mode=False,
+            )
+        )
+
+
+@contextlib.contextmanager
+def _without_fusing() -> Iterator[None]:
+    """Keep TorchScript from writing kernels of its own: from the third call on they would round otherwise."""
+    before = torch._C._jit_texpr_fuser_enabled()
+    try:
+        torch._C._jit_set_texpr_fuser_enabled(False)
+        yield
+    finally:
+        torch._C._jit_set_texpr_fuser_enabled(before)

@@ -11,8 +11,9 @@ import torch
 
 from bn_audit.errors import RunError, UnsupportedRunError
 from bn_audit.runners._torch.arrays import dtype_name, to_tensor
-from bn_audit.runners._torch.calling import Parameters, models_errors, said_errors, wait_for
+from bn_audit.runners._torch.calling import Parameters, as_typed, models_errors, said_errors, wait_for
 from bn_audit.runners._torch.copying import Original
+from bn_audit.runners._torch.exported import ProgramInputs
 from bn_audit.runners._torch.layers import floating_type, set_mode
 from bn_audit.runners._torch.outputs import as_arrays
 from bn_audit.runners._torch.precision import as_double, jittered
@@ -40,7 +41,7 @@ class Loaded:
     runner: str
     module: torch.nn.Module
     device: torch.device
-    parameters: Parameters
+    parameters: Parameters | ProgramInputs
     candidates: Callable[[], Iterator[tuple[InputSpec, ...]]]
     fixed_batch: int | None = None
     remarks: tuple[str, ...] = ()
@@ -121,7 +122,8 @@ class TorchSession:
         """Run the batches one after the other on one fresh copy; see ``Session.run``."""
         original = self._in_double() if float64 else self._original
         if weight_jitter is not None:
-            original = Original(jittered(original.private_copy(), weight_jitter))
+            with undisturbed():
+                original = Original(jittered(original.private_copy(), weight_jitter))
         self._warm_up(original, batches)
         trace, precision = (Trace() if traced else None), (Precision() if float64 else None)
         outputs: list[Outputs] = []
@@ -146,8 +148,12 @@ class TorchSession:
         )
 
     def _arguments(self, batch: Batch, *, float64: bool = False) -> dict[str, object]:
-        tensors = {name: to_tensor(array, self.loaded.device) for name, array in batch.items()}
-        return {name: as_double(tensor) if float64 else tensor for name, tensor in tensors.items()}
+        types = self.loaded.parameters.types
+        given: dict[str, object] = {}
+        for name, array in batch.items():
+            tensor = to_tensor(array, self.loaded.device)
+            given[name] = as_typed(as_double(tensor) if float64 else tensor, types.get(name, ""))
+        return given
 
     def _call(
         self, module: torch.nn.Module, arguments: Mapping[str, object], *, float64: bool = False
@@ -176,7 +182,8 @@ class TorchSession:
         """Return the model in double precision, converted once."""
         if self._double is None:
             module = self._original.private_copy()
-            reason = said_errors(lambda: as_double(module))
+            with undisturbed():
+                reason = said_errors(lambda: as_double(module))
             if reason:
                 raise UnsupportedRunError(f"the model cannot be converted to double precision: {reason}")
             self._double = Original(module)

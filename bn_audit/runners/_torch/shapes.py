@@ -56,7 +56,7 @@ def _shapes(module: nn.Module) -> Iterator[tuple[int, ...]]:
     kind = str(getattr(module, "original_name", type(module).__name__))
     rank = _convolution_rank(module, kind)
     if rank is not None:
-        yield from _grids(_channels(module, kind), rank)
+        yield from grids(_channels(module, kind), rank)
     elif _is_table(module):
         yield from ((length,) for length in (TOKENS, 64, 128, 8))
         yield ()
@@ -86,16 +86,17 @@ def _norm_shapes(module: nn.Module) -> Iterator[tuple[int, ...]]:
         return
     kind = str(getattr(module, "original_name", type(module).__name__))
     if "3d" in kind:
-        yield from _grids(width, 3)
+        yield from grids(width, 3)
     elif "1d" in kind:
         yield (width,)
-        yield from _grids(width, 1)
+        yield from grids(width, 1)
     else:
-        yield from _grids(width, 2)
+        yield from grids(width, 2)
         yield (width,)
 
 
-def _grids(channels: int, rank: int) -> Iterator[tuple[int, ...]]:
+def grids(channels: int, rank: int) -> Iterator[tuple[int, ...]]:
+    """Yield shapes of signals, images or volumes with this many channels."""
     if rank == 1:
         yield from ((channels, length) for length in LENGTHS)
     elif rank == 2:

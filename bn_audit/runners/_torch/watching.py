@@ -26,17 +26,28 @@ def tensors_of(value: object) -> Iterator[torch.Tensor]:
 
 
 class Watch(TorchDispatchMode):
-    """Calls `see` with (operator, its input tensors, its output tensors) for every operator."""
+    """Calls `see` with (operator, its input tensors, its output tensors) for every operator.
 
-    def __init__(self, see: Callable[[Any, Tensors, Tensors], None]) -> None:
+    Args:
+        before: Called with (operator, its arguments) before it runs, so also where it fails.
+    """
+
+    def __init__(
+        self,
+        see: Callable[[Any, Tensors, Tensors], None],
+        before: Callable[[Any, Sequence[object]], None] | None = None,
+    ) -> None:
         super().__init__()
         self._see = see
+        self._before = before
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[object, ...] = (), kwargs: Mapping[str, object] | None = None
     ) -> object:
         """Run the operator and report it."""
         named = kwargs or {}
+        if self._before is not None:
+            self._before(func, args)
         result = func(*args, **named)
         inputs = [*tensors_of(args), *tensors_of(tuple(named.values()))]
         self._see(func, inputs, list(tensors_of(result)))
