@@ -78,9 +78,9 @@ def freeze_bn(model: nn.Module, patterns: Sequence[str] | None = None, *, affine
     ``convert_sync_batchnorm`` and other changes that replace layers.
 
     Raises:
-        UsageError: a pattern matches no batch norm; or a layer cannot be frozen, because it keeps no running
-            statistics, or is TorchScript.
-        ArtifactError: `model` is no module, or all of it is TorchScript.
+        UsageError: `model` is no module; a pattern matches no batch norm; or a layer cannot be frozen, because it keeps
+            no running statistics, or is TorchScript.
+        ArtifactError: all of the model is TorchScript.
     """
     chosen = chosen_norms(model, patterns, "freeze_bn")
     _require_statistics(chosen)
@@ -99,8 +99,8 @@ def unfreeze_bn(model: nn.Module, patterns: Sequence[str] | None = None) -> tupl
         patterns: As for `freeze_bn`.
 
     Raises:
-        UsageError: a pattern matches no batch norm.
-        ArtifactError: `model` is no module, or all of it is TorchScript.
+        UsageError: `model` is no module, or a pattern matches no batch norm.
+        ArtifactError: all of the model is TorchScript.
     """
     chosen = [item for item in chosen_norms(model, patterns, "unfreeze_bn") if _MARK in vars(item.module)]
     for item in chosen:

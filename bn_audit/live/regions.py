@@ -37,7 +37,13 @@ def dispatched(layers: Layers, watcher: Callable[[NormCall], None]) -> AbstractC
                 call = call_of(name, args, kwargs or {}, in_python=False)
                 if call is not None:
                     watcher(call)
-            return func(*args, **(kwargs or {}))
+            try:
+                return func(*args, **(kwargs or {}))
+            except RuntimeError:
+                tensors = _as_tensors(func, args)
+                if tensors is None:
+                    raise
+                return func(*tensors, **(kwargs or {}))
 
     mode: AbstractContextManager[object] = Watching()  # type: ignore[no-untyped-call]
     return mode
@@ -56,6 +62,24 @@ def compiled(layers: Layers, report: Callable[[nn.Module, str], None]) -> Iterat
             if attribute is not None:
                 undo.callback(_intercept(module, attribute, partial(_judge, module, layers, report)))
         yield
+
+
+def _as_tensors(func: Any, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    """Return positional arguments with numbers made tensors again where the operator takes nothing else.
+
+    The optimiser of TorchScript runs operators on constants of the graph, such as ``aten::equal``, and the way through
+    Python turns those that came from numbers into numbers, which the operator refuses (torch 2.13).
+
+    Returns:
+        None where there are none: the operator failed for another reason.
+    """
+    import torch
+
+    kinds = [str(argument.type) for argument in func._schema.arguments]
+    wrong = [kind == "Tensor" and isinstance(value, int | float | complex) for kind, value in zip(kinds, args)]  # noqa: B905
+    if not any(wrong):
+        return None
+    return tuple(torch.tensor(value) if is_wrong else value for value, is_wrong in zip(args, wrong, strict=True))
 
 
 def _may_run_below_python(kind: type) -> bool:

@@ -34,9 +34,13 @@ def chosen_norms(model: nn.Module, patterns: Sequence[str] | None, caller: str) 
         caller: Name of the function that messages begin with.
 
     Raises:
-        UsageError: a pattern matches none; a layer that is named cannot be reached, or runs as TorchScript.
-        ArtifactError: `model` is no module, or all of it is TorchScript.
+        UsageError: `model` is no module; a pattern matches none; a layer cannot be reached, or runs as TorchScript.
+        ArtifactError: all of the model is TorchScript.
     """
+    from torch import nn
+
+    if not isinstance(model, nn.Module):
+        raise UsageError(f"{caller}: a {type(model).__module__}.{type(model).__qualname__}: give a torch.nn.Module")
     if isinstance(patterns, str):
         raise UsageError(f"{caller}: patterns is the text {patterns!r}: give a list of patterns")
     with read_subject(model) as subject:
