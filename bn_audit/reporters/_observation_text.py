@@ -107,7 +107,7 @@ def _size_line(size: SizeResult, observation: Observation, scale: LogScale, scor
         return line(f"{size.batch_size:>5}  ", (f"{size.status:<6}", style), f"  {clean(size.error)}", indent=4)
     if size.batch_size == observation.reference_size:
         row = _row(str(size.batch_size), size.status, "-", "-", "-", time_text(size), scored)
-        return line(row, (" the others are compared with it", "dim"), indent=4)
+        return line(row, (" reference", "dim"), indent=4)
     changed = "-" if size.top1_changes is None else str(size.top1_changes)
     figures = (effect_text(size.max_abs), effect_text(size.max_rel), changed, time_text(size))
     row = _row(str(size.batch_size), size.status, *figures, scored)

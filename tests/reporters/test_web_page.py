@@ -1,66 +1,14 @@
 """The web page: well formed, self-contained, and no name out of a file is markup."""
 
-import io
 import re
-from dataclasses import replace
-from html.parser import HTMLParser
 
 import hand_made
 import pytest
 from hand_made import audit, comparison, drift, finding, norm, report
+from parsed_page import ATTACKS, page, rendered, swapped
 
-from bn_audit.reporters.web_page import REPORTER
 from bn_audit.subject.finding import Location
 from bn_audit.subject.norm import Mode
-
-VOID = {"meta"}
-ATTACKS = (
-    "<script>alert(1)</script>",
-    '"><img src=x onerror=alert(1)>',
-    "' style=position:fixed x='",
-    "</style></title></pre><iframe>",
-    "<!-- & &amp; -->",
-    "x]]>",
-)
-
-
-class Page(HTMLParser):
-    """Every element with its attributes, and the text that a reader sees."""
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text: list[str] = []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_comment(self, data):
-        raise AssertionError(f"a comment: {data}")
-
-    def handle_data(self, data):
-        if "style" not in self.open:
-            self.text.append(data)
-
-
-def rendered(of) -> str:
-    out = io.StringIO()
-    REPORTER.render(of, out, False)
-    return out.getvalue()
-
-
-def page(of) -> Page:
-    parsed = Page()
-    parsed.feed(rendered(of))
-    parsed.close()
-    assert parsed.open == []
-    return parsed
 
 
 @pytest.mark.parametrize("case", hand_made.ALL)
@@ -92,16 +40,6 @@ def test_the_page_is_well_formed_and_loads_nothing(case):
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_no_name_becomes_markup(attack):
     plain = hand_made.HOSTILE_NAMES
-
-    def swapped(value, old, new):
-        if isinstance(value, str):
-            return value.replace(old, new)
-        if isinstance(value, tuple | list):
-            return type(value)(swapped(item, old, new) for item in value)
-        if hasattr(value, "__dataclass_fields__") and type(value).__name__ != "TensorRef":
-            changes = {name: swapped(getattr(value, name), old, new) for name in value.__dataclass_fields__}
-            return replace(value, **changes)
-        return value
 
     before, after = page(plain), page(swapped(plain, hand_made.HOSTILE, attack))
     assert [tag for tag, _ in after.tags] == [tag for tag, _ in before.tags]

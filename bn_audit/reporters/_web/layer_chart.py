@@ -145,38 +145,37 @@ def _content(
 def _legend(lanes: Sequence[Mode]) -> Iterator[Markup]:
     yield swatch("bar", "largest change of the probe's rows")
     for mode in lanes:
-        known = (
-            f"norm layer in {LANES[mode]} mode"
-            if mode in (Mode.TRAIN, Mode.EVAL)
-            else f"norm layer, {MODE_WORDS[mode]}"
-        )
+        is_stated = mode in (Mode.TRAIN, Mode.EVAL)
+        known = f"norm layer in {LANES[mode]} mode" if is_stated else f"norm layer, {MODE_WORDS[mode]}"
         yield swatch(f"lane {LANES[mode]}", known)
 
 
 def _as_table(profile: Sequence[LayerEffect], modes: Mapping[str, Mode], first: int | None) -> Markup:
-    """Return the figures; of very many layers those that are norms, or the first that differ."""
-    kept = list(range(len(profile)))
-    if len(kept) > ROWS:
-        near = set(range(max(0, first - 20), first + 40)) if first is not None else set()
-        kept = [number for number in kept if profile[number].is_norm or number in near]
-        kept = sorted(sorted(kept, key=lambda number: number not in near)[:ROWS])
-    largest = max((layer.effect for layer in profile if math.isfinite(layer.effect)), default=0.0)
+    kept = _kept(profile, first)
     scale = log_scale(layer.effect for layer in profile)
-    rows = []
-    for number in kept:
-        layer = profile[number]
-        mode = MODE_WORDS[modes.get(layer.path, Mode.UNKNOWN)] if layer.is_norm else ""
-        share = scale.share(layer.effect) if largest else 0.0
-        started = element("strong", text(" first")) if number == first else NOTHING
-        rows.append(
-            (
-                text(str(number + 1)),
-                joined((code(layer.path or "(root)"), started), ""),
-                text(layer.type_name, 80),
-                text(mode),
-                bar(share, text(effect_text(layer.effect))),
-            )
-        )
+    rows = (_row(number, profile[number], modes, scale, number == first) for number in kept)
     header = [text(name) for name in ("", "layer", "type", "norm", "divergence")]
-    shown = f", {len(rows)} of {len(profile)} layers" if len(rows) < len(profile) else ""
+    shown = f", {len(kept)} of {len(profile)} layers" if len(kept) < len(profile) else ""
     return folded(text(f"The figures{shown}"), table(header, rows, kind="profile"))
+
+
+def _row(
+    number: int, layer: LayerEffect, modes: Mapping[str, Mode], scale: LogScale, is_first: bool
+) -> Sequence[Markup]:
+    started = element("strong", text(" first")) if is_first else NOTHING
+    return (
+        text(str(number + 1)),
+        joined((code(layer.path or "(root)"), started), ""),
+        text(layer.type_name, 80),
+        text(MODE_WORDS[modes.get(layer.path, Mode.UNKNOWN)] if layer.is_norm else ""),
+        bar(scale.share(layer.effect), text(effect_text(layer.effect))),
+    )
+
+
+def _kept(profile: Sequence[LayerEffect], first: int | None) -> list[int]:
+    """Return the numbers of the layers to list: all, or of very many those around the first, then norms."""
+    if len(profile) <= ROWS:
+        return list(range(len(profile)))
+    near = range(max(0, first - 20), first + 40) if first is not None else range(0)
+    order = sorted(range(len(profile)), key=lambda number: (number not in near, not profile[number].is_norm))
+    return sorted(order[:ROWS])

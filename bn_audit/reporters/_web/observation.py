@@ -52,7 +52,7 @@ def observation_sections(report: Report) -> Iterator[Markup]:
     if observation.sizes:
         yield _sizes(observation)
     norms = [norm for norm in report.norms if norm.model == observation.model]
-    yield layer_chart(observation, {norm.path: norm.mode for norm in norms})
+    yield layer_chart(observation, {name: norm.mode for norm in norms for name in (norm.node, norm.path) if name})
     yield from _norms(norms, observation)
     yield element("h3", text("How it was run"))
     rows = [(label, text(sentence)) for label, sentence in setting(observation)]

@@ -16,7 +16,9 @@ SCRIPT = """
   tip.hidden = true;
   tip.setAttribute("aria-hidden", "true");
   document.body.append(tip);
+  let told = null;
   const show = (hit) => {
+    told = hit;
     const place = hit.getBoundingClientRect();
     tip.textContent = hit.getAttribute("aria-label");
     tip.hidden = false;
@@ -25,7 +27,7 @@ SCRIPT = """
     tip.style.left = Math.max(4, Math.min(left, document.documentElement.clientWidth - tip.offsetWidth - 4)) + "px";
     tip.style.top = (above < 4 ? place.bottom + 8 : above) + "px";
   };
-  const hide = () => { tip.hidden = true; };
+  const hide = () => { told = null; tip.hidden = true; };
   for (const chart of document.querySelectorAll("svg.chart")) {
     const hits = [...chart.querySelectorAll(".hit")];
     if (!hits.length) continue;
@@ -54,7 +56,7 @@ SCRIPT = """
       event.preventDefault();
     });
   }
-  addEventListener("scroll", hide, { passive: true });
+  addEventListener("scroll", () => { if (told) show(told); }, { passive: true });
 })();
 """
 
