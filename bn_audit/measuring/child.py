@@ -1,6 +1,6 @@
 """The process in which one model runs: reads a job on stdin, writes steps and the observation as JSON lines.
 
-The lines go to a private copy of stdout; what the model prints goes to stderr. The process ends when its stdin is
+The lines go to a private copy of stdout; what the model prints goes nowhere. The process ends when its stdin is
 closed, so that it does not outlive its parent.
 """
 
@@ -70,11 +70,10 @@ def _private_streams() -> tuple[TextIO, TextIO]:
     """Return stdin and stdout, and leave nothing of the parent's in their places for the model to read or write."""
     jobs = os.fdopen(os.dup(0), encoding="utf-8")
     lines = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    nothing = os.open(os.devnull, os.O_RDONLY)
+    nothing = os.open(os.devnull, os.O_RDWR)
     os.dup2(nothing, 0)
+    os.dup2(nothing, 1)
     os.close(nothing)
-    os.dup2(2, 1)
-    sys.stdout = sys.stderr
     return jobs, lines
 
 

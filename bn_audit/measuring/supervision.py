@@ -205,8 +205,9 @@ def _ending(child: _Child) -> str:
             name = signal.Signals(-code).name
         except ValueError:
             name = f"signal {-code}"
-        hint = ", probably out of memory" if name == "SIGKILL" else ""
-        return f"{name}{hint}{said}"
+        if name == "SIGABRT":
+            return f"{name}{said}"  # the runtime of C++ says which exception nobody caught
+        return f"{name}, probably out of memory" if name == "SIGKILL" else name
     return f"exit code {code}{said}"
 
 
