@@ -57,6 +57,11 @@ SAME_LAYER = {
     ("sweeping", "options"),
     ("__init__", "sweeping"),
     ("__init__", "audit"),
+    ("repair", "audit"),
+    ("repair", "expansion"),
+    ("repair", "opening"),
+    ("repair", "options"),
+    ("repair", "waiving"),
     ("plugins", "formats"),
     ("plugins", "rules"),
     ("plugins", "reporters"),
@@ -206,6 +211,8 @@ def test_private_folders_serve_one_plugin_and_know_no_other() -> None:
             private.setdefault(".".join(pieces[:3]), set()).add(found.importer)
     for folder, importers in private.items():
         outside = {importer for importer in importers if not importer.startswith(f"{folder}.")}
+        # A repair takes the same parts of a format in hand.
+        outside = {importer for importer in outside if part(importer) != "repair"}
         # The backends of one framework share theirs.
         allowed = {importer for importer in outside if part(importer) == "runners" and part(folder) == "runners"}
         assert len(outside) == 1 or outside == allowed, f"{folder} is imported by {sorted(outside)}"

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from bn_audit.cli import check, compare, completion, explain, inspect_layers, settings, sweep
+from bn_audit.cli import check, compare, completion, explain, fix, inspect_layers, settings, sweep
 from bn_audit.cli.exits import exit_codes
 from bn_audit.errors import UsageError
 
@@ -55,6 +55,7 @@ def _print_version(verbose: bool) -> None:
 app.command("check", epilog=check.EPILOG)(check.check)
 app.command("sweep", epilog=sweep.EPILOG)(sweep.sweep)
 app.command("compare", epilog=compare.EPILOG)(compare.compare)
+app.command("fix", epilog=fix.EPILOG)(fix.fix)
 app.command("inspect", epilog=inspect_layers.EPILOG)(inspect_layers.inspect_layers)
 app.command("explain", epilog=explain.EPILOG)(explain.explain)
 app.command("settings", epilog=settings.EPILOG)(settings.settings)

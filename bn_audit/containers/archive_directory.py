@@ -64,6 +64,19 @@ def read_directory(source: Readable) -> dict[str, Member]:
     return members
 
 
+def directory_range(source: Readable) -> tuple[int, int]:
+    """Return (offset, length) of the directory within the file.
+
+    Raises:
+        MalformedFileError: truncated or inconsistent.
+    """
+    try:
+        _count, start, length, _shift = _find_directory(source)
+    except struct.error as error:
+        raise _corrupt(source, "its directory breaks off") from error
+    return start, length
+
+
 def _corrupt(source: Readable, what: str) -> MalformedFileError:
     return MalformedFileError(f"{source.name}: truncated or corrupt zip archive: {what}: copy or download it again")
 

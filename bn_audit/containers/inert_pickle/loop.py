@@ -47,6 +47,7 @@ def run(machine: Machine, data: bytes, pos: int) -> tuple[object, int]:
     stack, memo, marks = machine.stack, machine.memo, machine.marks
     push, pop, remember = stack.append, stack.pop, memo.append
     opcodes = OPCODES
+    place = machine.place
     at = pos
     cost = 0
     try:
@@ -98,9 +99,9 @@ def run(machine: Machine, data: bytes, pos: int) -> tuple[object, int]:
                     cost += 32
                     stack[-1] = (stack[-1],)
                 elif code == 0x88:  # NEWTRUE
-                    push(True)
+                    push(True if place is None else place((machine.base or 0) + at, True))
                 elif code == 0x89:  # NEWFALSE
-                    push(False)
+                    push(False if place is None else place((machine.base or 0) + at, False))
                 elif code == 0x58:  # BINUNICODE
                     (length,) = _u4(data, pos)
                     if length >= LONG_VALUE:

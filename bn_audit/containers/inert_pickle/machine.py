@@ -67,6 +67,7 @@ class Machine:
         stack: The values; `marks` holds the heights of the open marks.
         memo: Values by index, as long as the indexes are dense; `sparse_memo` holds the others.
         spent: Estimated bytes of the values created.
+        place: Makes the value of each truth value from its position within the file; None leaves it as it is.
     """
 
     __slots__ = (
@@ -81,6 +82,7 @@ class Machine:
         "memo",
         "name",
         "persistent",
+        "place",
         "sparse_memo",
         "spent",
         "stack",
@@ -96,6 +98,7 @@ class Machine:
         self.name = name
         self.limits = limits
         self.persistent = persistent
+        self.place: Callable[[int, bool], object] | None = None
         self.base: int | None = None
         self.stack: list[object] = []
         self.marks: list[int] = []

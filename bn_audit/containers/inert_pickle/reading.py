@@ -58,15 +58,21 @@ def read_pickle_at(
     *,
     limits: PickleLimits = _DEFAULT_LIMITS,
     persistent: Callable[[object], object] = PersistentId,
+    place: Callable[[int, bool], object] | None = None,
 ) -> tuple[object, int]:
     """Return the value of the pickle at `offset` of a file, and the position just after its STOP.
 
     The file is read as far as the pickle goes. Long byte strings are left where they lie, as `StoredBytes`.
 
+    Args:
+        place: Makes the value of each truth value, from its position within the file and itself; for what is to be
+            rewritten. In pickles of protocol 0 and 1 these are numbers, which are left as they are.
+
     Raises:
         MalformedFileError, LimitExceededError: as for `read_pickle`.
     """
     machine = Machine(source.name, limits, MAKERS, persistent)
+    machine.place = place
     length = _WINDOW
     while True:
         if offset >= source.size:

@@ -94,8 +94,13 @@ class LegacyStorages:
         return read
 
 
-def read_legacy(source: Readable) -> tuple[object, LegacyStorages]:
+def read_legacy(
+    source: Readable, place: Callable[[int, bool], object] | None = None
+) -> tuple[object, LegacyStorages]:
     """Return the value of a legacy file and its storages.
+
+    Args:
+        place: As for `read_pickle_at`.
 
     Raises:
         MalformedFileError: it is none, or it is truncated or corrupt.
@@ -108,7 +113,7 @@ def read_legacy(source: Readable) -> tuple[object, LegacyStorages]:
         raise MalformedFileError(f"{source.name}: corrupt legacy PyTorch file: its protocol is not {PROTOCOL}")
     _system, position = read_pickle_at(source, position)
     storages = LegacyStorages(source)
-    root, position = read_pickle_at(source, position, persistent=storages.note)
+    root, position = read_pickle_at(source, position, persistent=storages.note, place=place)
     keys, position = read_pickle_at(source, position)
     storages.locate(keys, position)
     return root, storages

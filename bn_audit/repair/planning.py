@@ -1,0 +1,90 @@
+"""From a file to what can be set right in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+
+from bn_audit.alignment.claims import paths_above
+from bn_audit.containers.target import FileTarget
+from bn_audit.errors import UsageError
+from bn_audit.opening import format_of, opened_target
+from bn_audit.repair.changes import Repair
+from bn_audit.repair.flags import Flag
+from bn_audit.subject.design import Design
+from bn_audit.subject.report import Report
+from bn_audit.subject.subject import Form, Subject
+from bn_audit.subject.waiver import Waiver
+from bn_audit.waiving import applying, today
+
+ADVICE = {
+    "exported-program": "the mode of an exported program is part of its code: export the model again after eval()",
+    "safetensors": "safetensors record no mode: call model.eval() in the code that loads it",
+    "live-module": "a live module is repaired by model.eval()",
+}
+"""What to do about files that are not repaired, by format."""
+
+
+@contextmanager
+def planned(path: str, report: Report, *, waivers: Sequence[Waiver] = (), free_batch: bool = False) -> Iterator[Repair]:
+    """Give what can be set right in a file; it can be written inside the block.
+
+    Args:
+        report: The audit of the file.
+        waivers: Modules that a waiver with a declared design names stay as they are.
+        free_batch: Free a batch size that an ONNX file declares.
+
+    Raises:
+        UsageError: no file.
+        ArtifactError: it cannot be read.
+    """
+    with opened_target(path, None) as target:
+        if not isinstance(target, FileTarget):
+            raise UsageError(f"{path}: not a file: a factory is repaired in its own code")
+        found = format_of(target)
+        yield _planned(target, found.read(target), report, _Kept(applying(waivers, path)), free_batch=free_batch)
+
+
+def _planned(target: FileTarget, subject: Subject, report: Report, kept: _Kept, *, free_batch: bool) -> Repair:
+    if subject.format == "onnx":
+        from bn_audit.repair.onnx_graph import repair_graph  # imports the onnx package
+
+        return repair_graph(target, subject, report, kept.reason, free_batch=free_batch)
+    from bn_audit.repair.pickled import repair_modules, repair_scripted
+
+    if free_batch:
+        raise UsageError(f"{target.name}: --free-batch is for ONNX files")
+    if subject.format == "torchscript":
+        return repair_scripted(target, subject, kept.of_flag)
+    if subject.format == "torch-checkpoint" and any(model.form is Form.MODULE for model in subject.models):
+        return repair_modules(target, subject, kept.of_flag)
+    advice = ADVICE.get(subject.format, "a state dict records no mode: call model.eval() in the code that loads it")
+    return Repair(source=target.name, format=subject.format, refused=(advice,))
+
+
+class _Kept:
+    """What declared designs keep in training mode: dropout for sampling, norms that use the batch on purpose."""
+
+    def __init__(self, waivers: Sequence[Waiver]) -> None:
+        self._waivers = [
+            waiver
+            for waiver in waivers
+            if waiver.intent is not None and (waiver.expires is None or waiver.expires >= today())
+        ]
+
+    def of_flag(self, flag: Flag) -> str | None:
+        """Return the reason for which a module keeps its flag."""
+        return self.reason(flag.path, flag.type_name)
+
+    def reason(self, path: str, type_name: str) -> str | None:
+        """Return the reason for which a module or node stays as it is."""
+        is_dropout = "dropout" in type_name.lower()
+        for waiver in self._waivers:
+            if is_dropout != (waiver.intent is Design.MC_DROPOUT):
+                continue
+            if not is_dropout and "norm" not in type_name.lower():
+                continue
+            if waiver.layer is None or any(fnmatchcase(name, waiver.layer) for name in paths_above(path)):
+                return waiver.reason
+        return None
