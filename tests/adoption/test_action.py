@@ -68,8 +68,6 @@ class Workflow:
         return (self._value(match[1], inputs, outcome) == match[3]) is (match[2] == "==")
 
     def _value(self, name: str, inputs: dict[str, str], outcome: Outcome) -> str:
-        if name == "github.action_path":
-            return str(FOLDER)
         scope, _, rest = name.partition(".")
         return inputs[rest] if scope == "inputs" else outcome.outputs.get(rest.removeprefix("audit.outputs."), "")
 
@@ -90,6 +88,7 @@ class Workflow:
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(ROOT),
             "GITHUB_WORKSPACE": str(self.workspace),
+            "GITHUB_ACTION_PATH": str(FOLDER),
             **{name: str(path) for name, path in files.items()},
             **{name: self._filled(value, inputs, outcome) for name, value in step.get("env", {}).items()},
         }
@@ -191,6 +190,13 @@ def test_no_report_is_written_where_none_is_wanted(workflow: Workflow) -> None:
 def test_inputs_are_data(workflow: Workflow, name: str, text: str) -> None:
     workflow.run(**{"targets": "good.pt", "python": sys.executable} | {name: text})
     assert not (workflow.workspace / "owned").exists()
+
+
+def test_nothing_in_the_workspace_is_imported(workflow: Workflow) -> None:
+    for name in ("bn_audit.py", "typer.py", "shlex.py"):
+        (workflow.workspace / name).write_text("raise SystemExit('imported from the workspace')\n")
+    outcome = workflow.run(targets="good.pt", python=sys.executable)
+    assert not outcome.failed, outcome.log
 
 
 def test_an_open_quote_is_a_usage_error(workflow: Workflow) -> None:
