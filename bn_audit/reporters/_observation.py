@@ -236,11 +236,6 @@ def has_class_scores(observation: Observation) -> bool:
     return any(size.top1_changes is not None for size in observation.sizes)
 
 
-def is_run(observation: Observation) -> bool:
-    """Return whether the model ran at all."""
-    return observation.verdict != CANNOT_RUN or bool(ran_sizes(observation))
-
-
 def ran_sizes(observation: Observation) -> list[int]:
     """Return the batch sizes at which the model ran."""
     return [size.batch_size for size in observation.sizes if size.status == "ok"]
@@ -264,39 +259,3 @@ def effects(observation: Observation) -> Iterator[float]:
     yield from (size.max_rel for size in observation.sizes if size.max_rel is not None)
     yield from (value for size in observation.sizes for value in size.samples)
     yield from (value for value in (observation.noise_floor,) if value is not None)
-
-
-def gaps(observation: Observation, *, is_silent: bool, is_failed: bool) -> Iterator[str]:
-    """Yield what keeps an audit with this run from saying clean.
-
-    Args:
-        is_silent: There are no findings, which would say what the run showed.
-        is_failed: The failed run is told already.
-    """
-    word = verdict_word(observation)
-    if not is_run(observation):
-        yield from () if is_failed else ("the model could not be run",)
-    elif observation.verdict == INCONCLUSIVE:
-        yield "the run was inconclusive"
-    elif observation.verdict not in (INDEPENDENT, CANNOT_RUN) and is_silent:
-        yield f"in the run, an answer {word}"
-    if is_silent and RNG in observation.flags:
-        yield "answers change with the random seed"
-    if is_silent and STATEFUL in observation.flags:
-        yield "answers change with what ran before"
-    failed = [size.batch_size for size in observation.sizes if size.status != "ok"]
-    if failed and is_run(observation):
-        yield f"failed at batch size {sizes_text(failed)}"
-    if observation.fixed_batch is not None:
-        yield f"takes no batch size but {observation.fixed_batch}"
-    if observation.is_untrained:
-        yield "untrained, so the run certifies nothing"
-
-
-def ran_text(observation: Observation) -> str:
-    """Return what an independent model was run with, which is all that is known to be clean."""
-    sizes = ran_sizes(observation)
-    quick = "" if observation.tier == "full" else f", {clean(observation.tier)} tier"
-    if RNG in observation.flags:
-        return f"run with a fixed seed{quick}"
-    return f"run at batch size {sizes_text(sizes)}{quick}" if sizes else f"run{quick}"

@@ -71,7 +71,7 @@ def verdict(report: Report, fail_on: Severity) -> Verdict:
 def _is_not_run(report: Report) -> bool:
     if report.observation is None:
         return False
-    from bn_audit.reporters._observation import is_run  # few runs run the model
+    from bn_audit.reporters._observation_verdict import is_run  # few runs run the model
 
     return not is_run(report.observation)
 
@@ -80,7 +80,7 @@ def _ran(report: Report) -> tuple[str, ...]:
     """Return with what the model was run; what it was not run with is not known to be clean."""
     if report.observation is None:
         return ()
-    from bn_audit.reporters._observation import ran_text  # few runs run the model
+    from bn_audit.reporters._observation_verdict import ran_text  # few runs run the model
 
     return (ran_text(report.observation),)
 
@@ -140,7 +140,7 @@ def _gaps(report: Report) -> Iterator[str]:
     if report.comparison is not None:
         yield from _uncompared(report.comparison, is_silent=not report.findings)
     if report.observation is not None:
-        from bn_audit.reporters._observation import gaps  # few runs run the model
+        from bn_audit.reporters._observation_verdict import gaps  # few runs run the model
 
         is_failed = any(failure.stage == "run" for failure in report.failed)
         yield from gaps(report.observation, is_silent=not report.findings, is_failed=is_failed)

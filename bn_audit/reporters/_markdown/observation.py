@@ -40,7 +40,7 @@ def observation_parts(report: Report) -> Iterator[str]:
     if observation is None:
         return
     told = headline(observation)
-    said = joined(code(report.source), bold(verdict_word(observation)), text(f": {told}") if told else Markdown(""))
+    said = joined(code(report.source), bold(verdict_word(observation)), text(told))
     yield f"**Run at several batch sizes:** {said}\n\n{_labelled(evidence(observation))}"
     if observation.sizes:
         yield _sizes(observation)
