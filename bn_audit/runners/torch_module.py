@@ -8,13 +8,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
-
 from bn_audit.running import Runner, Session
 from bn_audit.subject.run import Job
-
-if TYPE_CHECKING:
-    import torch
 
 NAME = "torch"
 FACTORY_FORMAT = "live-module"
@@ -47,15 +42,20 @@ def open_job(job: Job) -> Iterator[Session]:
 
 
 @contextlib.contextmanager
-def session_for(module: torch.nn.Module, job: Job) -> Iterator[Session]:
+def session_for(module: object, job: Job) -> Iterator[Session]:
     """Give the session of a live module, which stays as it is: a copy is run, in this process.
 
     Raises:
         UnsupportedRunError: it cannot be copied.
+        FactoryError: it is no module.
     """
+    from bn_audit.containers.factory import require_module
     from bn_audit.runners._torch.opening import opened_module, private
+    from bn_audit.runners._torch.weights import load_weights
 
-    with opened_module(private(module), job, runner=NAME, remarks=()) as session:
+    copy = private(require_module(module, job.source))
+    remarks = load_weights(copy, job.weights, trust=job.trust) if job.weights is not None else ()
+    with opened_module(copy, job, runner=NAME, remarks=remarks) as session:
         yield session
 
 
@@ -65,4 +65,5 @@ RUNNER = Runner(
     formats=("torch-checkpoint", FACTORY_FORMAT),
     runs_code=True,
     open=open_job,
+    open_live=session_for,
 )

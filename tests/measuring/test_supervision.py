@@ -237,12 +237,12 @@ def test_the_child_ends_with_its_parent(factories: str, tmp_path: Path) -> None:
     import subprocess
 
     script = (
-        "import subprocess, sys, os, signal\n"
+        "import os, signal\n"
         "from bn_audit.measuring import supervision\n"
         "from bn_audit.measuring.order import Order\n"
         "from bn_audit.subject.run import Job\n"
         "supervision._BOOTSTRAP = supervision._BOOTSTRAP.replace('main()', "
-        "'import bn_audit.measuring.child as c; c._observed = lambda line, say: __import__(\"time\").sleep(100); c.main()')\n"
+        "'import time; import bn_audit.measuring.child as c; c._observed = lambda *_: time.sleep(100); c.main()')\n"
         "with supervision._started(Order(job=Job(source='m', format='onnx'))) as child:\n"
         "    print(child.process.pid, flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
