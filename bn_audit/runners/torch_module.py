@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+
 from bn_audit.running import Runner, Session
 from bn_audit.subject.run import Job
 
