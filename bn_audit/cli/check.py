@@ -154,7 +154,7 @@ def _run(targets: Sequence[str], options: Options, reports: Reports, write_basel
     read = [*targets, *configuration.read_by(options)]
     shared.announce_factories(read)
     with watched() as watch:
-        result = audit.run(targets, options, watch.files)
+        result = audit.run(targets, options, watch.files, watch.passes)
     reports.write(result, read)
     if write_baseline is not None:
         configuration.write_baseline(write_baseline, result, read)

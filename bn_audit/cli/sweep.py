@@ -104,6 +104,6 @@ def sweep(
         read = [*targets, *(name for name in (inputs_file, weights) if name is not None)]
         shared.announce_factories(read)
         with watched() as watch:
-            result = audit.run(targets, options, watch.files)
+            result = audit.run(targets, options, watch.files, watch.passes)
         reports.write(result, read)
     raise typer.Exit(result.exit_code)
