@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from bn_audit.options import Options
-from bn_audit.settings.content import InForce, PathSettings, Settings
+from bn_audit.settings.content import PathSettings, Settings
+
+if TYPE_CHECKING:
+    from bn_audit.settings.table import InForce
 
 SWEEP_FIELDS = ("batch_sizes", "inputs")
 """Fields of ``Options.sweep`` that settings set."""
@@ -68,6 +72,7 @@ def in_force(
         targets: As given on the command line.
     """
     from bn_audit.settings.keys import GENERAL
+    from bn_audit.settings.table import InForce
 
     def origin(key: str, is_given: bool, is_set: bool) -> str:
         return "command line" if is_given else f"{settings.file}: {key}" if is_set else "default"

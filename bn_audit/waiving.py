@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import date
 from fnmatch import fnmatchcase
 
-from bn_audit.alignment.claims import paths_above
+from bn_audit.alignment.naming import paths_above
 from bn_audit.subject.design import Design
 from bn_audit.subject.finding import Finding, Location
 from bn_audit.subject.report import Report

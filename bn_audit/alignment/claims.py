@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from fnmatch import translate
 
-from bn_audit.alignment.naming import WRAPPER_PREFIXES
+from bn_audit.alignment.naming import paths_above
 from bn_audit.errors import UsageError
 from bn_audit.subject.comparison import FrozenPattern
 from bn_audit.subject.norm import NormLayer
 from bn_audit.subject.subject import Subject
-
-WRAPPED = tuple(prefix for prefix in WRAPPER_PREFIXES if prefix not in ("backbone.", "encoder."))
-"""Prefixes that a pattern need not name; a backbone is what patterns are about."""
-
-_MAX_WRAPPERS = 3
 
 
 def match_frozen(subject: Subject, patterns: Iterable[str]) -> tuple[FrozenPattern, ...]:
@@ -48,22 +43,3 @@ def _match(subject: Subject, pattern: str) -> FrozenPattern:
 
 def _layer_paths(norm: NormLayer) -> Sequence[str]:
     return [path for name in (norm.path, *norm.aliases) for path in paths_above(name)]
-
-
-def paths_above(name: str) -> Iterator[str]:
-    """Yield a name and every path above it, with and without the prefixes of wrappers."""
-    for bare in _unwrapped(name):
-        path = bare
-        while path:
-            yield path
-            path = path.rpartition(".")[0]
-
-
-def _unwrapped(name: str) -> Iterator[str]:
-    yield name
-    for _ in range(_MAX_WRAPPERS):
-        prefix = next((item for item in WRAPPED if name.startswith(item)), None)
-        if prefix is None:
-            return
-        name = name.removeprefix(prefix)
-        yield name

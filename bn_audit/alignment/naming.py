@@ -9,12 +9,17 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from bn_audit.errors import UsageError
 
 WRAPPER_PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "backbone.", "encoder.")
 """What wrappers and checkpoints put before the names of the model inside: DataParallel, torch.compile, Lightning ..."""
+
+_WRAPPED = tuple(prefix for prefix in WRAPPER_PREFIXES if prefix not in ("backbone.", "encoder."))
+"""Prefixes that a pattern need not name; a backbone is what patterns are about."""
+
+_MAX_WRAPPERS = 3
 
 FOREIGN_LEAVES = {
     "gamma": "weight",
@@ -99,3 +104,22 @@ def mapped(name: str, rules: Sequence[tuple[re.Pattern[str], str]]) -> str:
         except (re.error, IndexError) as error:
             raise UsageError(f"--map {pattern.pattern}={new}: {error}") from None
     return name
+
+
+def paths_above(name: str) -> Iterator[str]:
+    """Yield a name and every path above it, with and without the prefixes of wrappers."""
+    for bare in _unwrapped(name):
+        path = bare
+        while path:
+            yield path
+            path = path.rpartition(".")[0]
+
+
+def _unwrapped(name: str) -> Iterator[str]:
+    yield name
+    for _ in range(_MAX_WRAPPERS):
+        prefix = next((item for item in _WRAPPED if name.startswith(item)), None)
+        if prefix is None:
+            return
+        name = name.removeprefix(prefix)
+        yield name

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from bn_audit.errors import ArtifactError
 from bn_audit.interfaces import Reporter
@@ -19,8 +19,10 @@ from bn_audit.subject.norm import NormLayer
 from bn_audit.subject.report import Audit, Report
 from bn_audit.subject.subject import OutputFlow
 from bn_audit.subject.tensor import TensorRef
-from bn_audit.subject.waiver import KnownFinding, WaivedFinding, Waiver
 from bn_audit.version import VERSION
+
+if TYPE_CHECKING:
+    from bn_audit.subject.waiver import KnownFinding, WaivedFinding, Waiver
 
 SCHEMA_ID = "bn-audit.report.v1"
 SCHEMA_PATH = Path(__file__).parent / "report.v1.schema.json"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bn_audit.subject.waiver import Waiver
+if TYPE_CHECKING:
+    from bn_audit.subject.waiver import Waiver
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,16 +44,3 @@ class Settings:
     targets: tuple[str, ...] = ()
     paths: tuple[PathSettings, ...] = ()
     waivers: tuple[Waiver, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InForce:
-    """One value of a run and where it comes from.
-
-    Attributes:
-        origin: ``default``, ``command line``, or a file and its key.
-    """
-
-    key: str
-    value: object
-    origin: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -10,6 +11,8 @@ from typing import Any
 
 from bn_audit.settings.place import Place
 from bn_audit.subject.finding import Intent, Severity
+
+_INPUT = re.compile(r"(?:.*=)?\s*\w+\s*:[\s\dx×*,]*", re.IGNORECASE | re.DOTALL)
 
 Parse = Callable[[object, Place], Any]
 """From a value of TOML to that of the field; raises a ``UsageError`` that names the place."""
@@ -67,6 +70,14 @@ def _sizes(value: object, place: Place) -> tuple[int, ...]:
     if not isinstance(value, list) or not value:
         raise place.wrong(f"is {'empty' if value == [] else _kind(value)}: write a list of numbers, such as [1, 2, 8]")
     return tuple(sorted({_count(item, place) for item in value}))
+
+
+def _inputs(value: object, place: Place) -> tuple[str, ...]:
+    """Return inputs of the right form; their element types are judged where a model is run."""
+    for item in texts(value, place):
+        if not _INPUT.fullmatch(item):
+            raise place.wrong(f"{item!r} is no input: write NAME=DTYPE:SHAPE, such as x=float32:3x224x224")
+    return texts(value, place)
 
 
 def _codes(value: object, place: Place) -> tuple[str, ...]:
@@ -161,6 +172,6 @@ PER_PATH = (
     Key(name="frozen", field="frozen", parse=texts),
     Key(name="ignore", field="ignore", parse=_codes),
     Key(name="batch-sizes", field="batch_sizes", parse=_sizes),
-    Key(name="inputs", field="inputs", parse=texts),
+    Key(name="inputs", field="inputs", parse=_inputs),
 )
 """Keys of a ``[[target]]`` table beside its ``path``."""

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from enum import Enum
 from typing import Any
 
-from bn_audit.settings.content import InForce, PathSettings, Settings
+from bn_audit.settings.content import PathSettings, Settings
 from bn_audit.settings.keys import PER_PATH
 from bn_audit.styled import Line, clean, line
 from bn_audit.subject.waiver import Waiver
 
 SCHEMA_ID = "bn-audit.settings.v1"
 WIDEST_VALUE = 40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InForce:
+    """One value of a run and where it comes from.
+
+    Attributes:
+        origin: ``default``, ``command line``, or a file and its key.
+    """
+
+    key: str
+    value: object
+    origin: str
 
 
 def document(settings: Settings, values: Sequence[InForce], day: date) -> dict[str, Any]:

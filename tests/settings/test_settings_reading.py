@@ -194,6 +194,7 @@ def test_paths_start_in_the_folder_of_the_file(folder: Path, monkeypatch: pytest
         ),
         ("[[target]]\npath = 'a'\nbatch-sizes = []", "target 1: batch-sizes: is empty: write a list of numbers"),
         ("[[target]]\npath = 'a'\nbatch-sizes = [0]", "batch-sizes: is 0"),
+        ("[[target]]\npath = 'a'\ninputs = 'x'", "target 1: inputs: 'x' is no input: write NAME=DTYPE:SHAPE"),
         ("[[target]]\npath = 'a'\nselect = ['BN1']", "there is no key 'select'"),
         ("waiver = [1]", "waiver 1: is the number 1: write a table"),
         ("[[waiver]]\ncode = 'BN101'", "pyproject.toml: waiver 1: has no reason"),
