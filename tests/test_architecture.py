@@ -44,6 +44,8 @@ SAME_LAYER = {
     ("live", "audit"),
     ("__init__", "live"),
     ("testing", "audit"),
+    ("testing", "options"),
+    ("testing", "sweeping"),
     ("audit", "reference"),
     ("reference", "opening"),
     ("reference", "expansion"),
