@@ -11,6 +11,7 @@ from bn_audit.interfaces import Rule
 from bn_audit.subject.finding import Finding
 from bn_audit.subject.graph import Dim, Graph, GraphValue
 from bn_audit.subject.norm import InputOrigin, Mode, ModeOrigin, NormKind, NormLayer, normalises_with_batch
+from bn_audit.subject.observation import InputUsed, Observation, OutputResult, SizeResult
 from bn_audit.subject.subject import Facts, FlowMark, Form, Model, OutputFlow, RandomCall, Subject
 from bn_audit.subject.tensor import TensorRef
 
@@ -243,6 +244,33 @@ def followed(
     """A graph with this batch at its one input, and what the proof says about it."""
     given: dict[str, object] = {"graphs": {"": declaring(batch)}, "facts": FLOW_FACTS}
     return subject(*norms, batch_flow=flows, flow_marks=marks, **{**given, **changes})
+
+
+def observation(verdict: str = "independent", **changes: object) -> Observation:
+    """What a full run at 1, 2, 3 and 8 samples showed: nothing but rounding, unless changed."""
+    sizes = tuple(SizeResult(batch_size=size, max_rel=0.0 if size == 8 else 3e-7) for size in (1, 2, 3, 8))
+    given: dict[str, object] = {
+        "runner": "torch",
+        "dtype": "float32",
+        "noise_floor": 4e-6,
+        "sizes": sizes,
+        "outputs": (OutputResult(name="y", dtype="float32", shape=(8, 10), max_rel=3e-7, top1_changes=0),),
+        "inputs": (InputUsed(name="x", dtype="float32", shape=(3, 64, 64)),),
+        "rounding_only": 3e-7,
+        "repeat_effect": 0.0,
+        "seed_effect": 0.0,
+        "second_call_effect": 0.0,
+        "padding_effect": 0.0,
+        "norm_calls": 2,
+        "registered_norms": 2,
+        "why": "12 exchanges of the companions moved no bit",
+    }
+    return Observation(verdict=verdict, **{**given, **changes})
+
+
+def ran(*norms: NormLayer, run: Observation | None = None, facts: Facts = MODULE_FACTS, **changes: object) -> Subject:
+    """An artifact that was run."""
+    return subject(*norms, facts=facts | Facts.OBSERVATION, observation=run or observation(), **changes)
 
 
 def outcome(rule: Rule, audited: Subject) -> list[Finding] | str:

@@ -21,6 +21,7 @@ from rule_subjects import (
     graph,
     onnx_norm,
     outcome,
+    ran,
     state_dict,
     stored_norm,
     subject,
@@ -30,6 +31,7 @@ from bn_audit import plugins
 from bn_audit.interfaces import Rule
 from bn_audit.subject.finding import Intent, Severity
 from bn_audit.subject.norm import Mode, ModeOrigin
+from bn_audit.subject.observation import Observation
 from bn_audit.subject.subject import Facts
 
 E, W, N = Severity.ERROR, Severity.WARNING, Severity.NOTE
@@ -40,6 +42,8 @@ TABLE = {
     "BN102": ("mixed-mode", E, {RESUME: N, FINETUNE: N}, ("BN101",)),
     "BN103": ("no-running-statistics", E, {}, ()),
     "BN104": ("track-flag-contradiction", W, {}, ()),
+    "BN105": ("buffers-change-in-inference", E, {}, ()),
+    "BN106": ("norm-outside-registry-at-run-time", E, {}, ()),
     "BN108": ("unregistered-norm", E, {}, ()),
     "BN111": ("mode-not-recorded", N, {}, ()),
     "BN201": ("missing-statistics", E, {}, ()),
@@ -65,6 +69,7 @@ TABLE = {
     "BN303": ("onnx-arity-contradiction", E, {}, ()),
     "BN304": ("statistics-computed-in-graph", E, {}, ("BN301", "BN407")),
     "BN305": ("placeholder-statistics", W, {}, ()),
+    "BN307": ("output-drifts", E, {}, ()),
     "BN308": ("torchscript-baked-training", E, {}, ()),
     "BN309": ("torchscript-train-flag", E, {RESUME: N}, ()),
     "BN310": ("exported-program-training", E, {}, ()),
@@ -73,11 +78,18 @@ TABLE = {
     "BN314": ("sync-batchnorm-deployed", W, {}, ()),
     "BN401": ("depends-on-companions", E, {}, ("BN404", "BN405", "BN406", "BN407")),
     "BN402": ("depends-on-batch-size", W, {}, ()),
+    "BN403": ("fails-at-batch-one", E, {}, ()),
     "BN404": ("batch-baked-in", E, {}, ()),
     "BN405": ("dynamic-quantisation-couples", W, {}, ()),
+    "BN406": ("companions-sizes-matter", W, {}, ()),
     "BN407": ("reduces-over-batch", W, {}, ()),
+    "BN408": ("within-numeric-floor", N, {}, ()),
     "BN409": ("depends-on-position", E, {}, ()),
+    "BN410": ("latent-mixing", W, {}, ()),
+    "BN501": ("not-repeatable", E, {}, ()),
+    "BN502": ("ungated-dropout", W, {}, ()),
     "BN504": ("live-randomness-in-graph", E, {RESUME: N}, ()),
+    "BN505": ("state-changes-in-inference", W, {}, ()),
     "BN506": ("tracked-instance-norm", W, {}, ()),
     "BN507": (
         "mc-dropout-with-bn-train",
@@ -242,4 +254,16 @@ def test_a_healthy_onnx_graph_is_clean(origin):
 def test_a_graph_that_was_not_followed_says_so_for_every_rule_about_the_batch():
     audited = graph(onnx_norm("a"), graphs={"": declaring("batch")})
     unchecked = {rule.code for rule in plugins.rules() if outcome(rule, audited) == NOT_CHECKED}
-    assert unchecked == {code for code in TABLE if code.startswith("BN4")}
+    assert unchecked == {"BN401", "BN402", "BN404", "BN405", "BN407", "BN409"}
+
+
+@pytest.mark.parametrize("rule", [rule for rule in plugins.rules() if Facts.OBSERVATION in rule.needs])
+def test_a_rule_about_runs_is_silent_where_no_run_was_asked_for_or_none_succeeded(rule):
+    asked = subject(batch_norm("a"), observation=Observation(runner="torch", verdict="cannot-run"))
+    assert outcome(rule, subject(batch_norm("a"))) == outcome(rule, asked) == []
+
+
+@pytest.mark.parametrize("rule", ALL_RULES)
+def test_a_healthy_model_is_clean_when_it_is_run_too(rule):
+    assert outcome(rule, ran(batch_norm("a"), batch_norm("b"))) == []
+    assert list(rule.open_questions(ran(batch_norm("a")))) == []

@@ -34,8 +34,10 @@ from bn_audit.rules._batch_flow import (
     layer_at,
     outputs_by_model,
 )
+from bn_audit.rules._observed import observed
 from bn_audit.rules.batch._nodes import marked_nodes, nodes_in, shown, where
 from bn_audit.subject.finding import Confidence, EvidenceValue, Finding, Severity
+from bn_audit.subject.observation import CONTENT
 from bn_audit.subject.subject import Facts, Subject
 
 
@@ -43,10 +45,13 @@ def check(subject: Subject) -> Iterator[Finding]:
     """Yield at most one finding for each model."""
     mixing = outputs_by_model(subject, MIXES)
     undecided = outputs_by_model(subject, UNDECIDED)
+    run = observed(subject, CONTENT)
     for route, marks in marked_nodes(subject, MARK_MIXES).items():
         unreported = [mark for mark in marks if layer_at(subject, mark) is None]
         if route in mixing or not unreported or not has_companions(subject, route):
             continue
+        if run is not None and run.model == route:
+            continue  # BN401 reports it
         open_outputs: list[EvidenceValue] = [flow.output for flow in undecided.get(route, [])[:3]]
         effect = "whether an output depends on it is not decided" if open_outputs else "no output depends on it"
         verb = "combines" if len(unreported) == 1 else "combine"

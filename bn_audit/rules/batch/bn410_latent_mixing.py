@@ -1,0 +1,61 @@
+"""Samples mix in a layer whose effect does not reach the output today.
+
+What it checks: the intermediate values of a run for layers in which a sample's values move with its companions, in
+    models whose outputs do not.
+Why it matters: a scale of zero or an unused branch hides the layer. The next training step, another checkpoint of the
+    same code or another head makes the output depend on the batch.
+Example:
+    import torch
+    from torch import nn
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.bn = nn.BatchNorm2d(8).train()
+            nn.init.zeros_(self.bn.weight)  # zero-initialised residual branch
+        def forward(self, x):
+            return x + self.bn(x)  # no effect yet: BN410
+Remedy: repair the layer that is named now, or remove the branch.
+Limits: needs a full run. Models that route samples by their values (mixture of experts) may show a layer here whose
+    rows only move: look at the place that is named.
+Sources: Goyal et al. 2017, section 5.1 (zero initialisation of the last scale in residual blocks).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bn_audit.interfaces import Rule
+from bn_audit.rules._batch_flow import layer_code
+from bn_audit.rules._layers import several
+from bn_audit.rules._observed import batch_norm_at, listed, locations, observed, was_run
+from bn_audit.subject.finding import Finding, Severity
+from bn_audit.subject.observation import CONTENT
+from bn_audit.subject.subject import Facts, Subject
+
+
+def check(subject: Subject) -> Iterator[Finding]:
+    """Yield at most one finding."""
+    run = observed(subject)
+    if run is None or not run.latent or run.verdict == CONTENT:
+        return
+    layers = [batch_norm_at(subject, run, place) for place in run.latent]
+    codes = sorted({code for layer in layers if layer is not None and (code := layer_code(layer)) is not None})
+    verb = "mixes" if len(run.latent) == 1 else "mix"
+    yield RULE.finding(
+        f"{several(len(run.latent), 'layer', route=run.model)} {verb} samples without effect on an output today: "
+        f"{listed(run.latent)}{f' (see {codes[0]})' if codes else ''}",
+        locations=locations(run, *run.latent),
+        evidence={"layers": len(run.latent), "causes": [*codes], "runner": run.runner},
+    )
+
+
+RULE = Rule(
+    code="BN410",
+    name="latent-mixing",
+    summary="samples mix in a layer whose effect does not reach the output today",
+    severity=Severity.WARNING,
+    needs=Facts.OBSERVATION,
+    concerns=was_run,
+    check=check,
+    remedy="Repair the layer that is named, or remove the branch: another checkpoint makes the effect visible.",
+)
