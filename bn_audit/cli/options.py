@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from bn_audit.cli.exits import complain
+from bn_audit.cli.streams import reserve_stdout
 from bn_audit.subject.finding import Intent, Severity
 
 Weights = Annotated[
@@ -57,12 +58,13 @@ Values = Annotated[
 
 
 def announce_factories(targets: Sequence[str]) -> None:
-    """Say on stderr which targets run code, before they do."""
+    """Say on stderr which targets run code, before they do; nothing that they print gets into the report."""
     from bn_audit.expansion import is_factory
 
     for target in targets:
         if is_factory(target):
             complain(f"{target} is a Python object: importing it runs its code")
+            reserve_stdout()
 
 
 def codes(values: Sequence[str] | None) -> tuple[str, ...]:

@@ -12,10 +12,28 @@ from typing import TextIO
 from bn_audit.errors import UsageError
 from bn_audit.styled import is_colourful
 
+_reserved: list[TextIO] = []
+"""The stream of the report, where stdout itself was given to others."""
+
+
+def reserve_stdout() -> None:
+    """Keep stdout for the report: what anything else in this process writes there goes to stderr from now on.
+
+    For runs of a user's code, which may print from C, from threads, or when the process ends.
+    """
+    try:
+        is_real = sys.stdout.fileno() == 1 and not _reserved
+    except (OSError, ValueError):  # captured by a caller, or closed
+        return
+    if is_real:
+        sys.stdout.flush()
+        _reserved.append(os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding, errors="backslashreplace"))
+        os.dup2(2, 1)
+
 
 def to_stdout(render: Callable[[TextIO, bool], None]) -> None:
     """Let `render` write to stdout; a reader that went away (``| head``) is no error."""
-    out = sys.stdout
+    out = _reserved[0] if _reserved else sys.stdout
     if isinstance(out, io.TextIOWrapper):
         out.reconfigure(errors="backslashreplace")
     try:
