@@ -21,6 +21,9 @@ NARROWEST = 40
 LONGEST_TEXT = 2000
 """Characters of one text that are shown: more than any honest message, less than a screen-filling attack."""
 
+IN_ASCII = {"█": "#", "▒": "-", "·": ".", "┊": "|"}
+"""What the bars of a chart are drawn with, and what stands for it where a stream cannot write it."""
+
 Span = tuple[str, str]
 """Text and its style, in the style language of rich; ``""`` for plain."""
 
@@ -73,11 +76,28 @@ def write(lines: Iterable[Line], out: TextIO, colour: bool, width: int | None = 
     """Write the lines, wrapped at spaces to `width` columns; without it, to those of `out`."""
     columns = width_of(out) if width is None else width
     rows = (row for item in lines for row in _rows(item, columns))
+    if not _takes_bars(out):
+        rows = ([(_in_ascii(text), style) for text, style in row] for row in rows)
     if colour:
         _write_coloured(rows, out)
         return
     for row in rows:
         out.write(_guarded("".join(text for text, _ in row).rstrip(" ")) + "\n")
+
+
+def _takes_bars(out: TextIO) -> bool:
+    """Return whether the stream's encoding has the characters of bars; a stream in memory has none and takes all."""
+    try:
+        "".join(IN_ASCII).encode(getattr(out, "encoding", None) or "utf-8")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def _in_ascii(text: str) -> str:
+    for drawn, plain in IN_ASCII.items():
+        text = text.replace(drawn, plain)
+    return text
 
 
 def _write_coloured(rows: Iterable[list[Span]], out: TextIO) -> None:

@@ -39,13 +39,10 @@ VERDICT_WORDS = {
 }
 
 SENTENCES = {
-    INDEPENDENT: "no sample's answer changed with its companions, its position or the number of rows",
     CONTENT: "a sample's answer changes with the other samples in its batch",
     POSITION: "a sample's answer changes with its row in the batch",
     SIZE: "a sample's answer changes with the number of rows, whatever is in them",
 }
-
-SEEDED = "with a fixed seed, no sample's answer changed with its companions; position and batch size cannot be judged"
 
 
 def verdict_word(observation: Observation) -> str:
@@ -60,14 +57,31 @@ def is_doubtful(observation: Observation) -> bool:
     return bool(observation.flags) or observation.is_untrained or observation.fixed_batch is not None
 
 
+SEEDED = "with a fixed seed, no sample's answer changed with its companions; position and batch size cannot be judged"
+
+
 def headline(observation: Observation) -> str:
     """Return what the run showed, after the verdict's word; ``""`` where there is nothing to add."""
-    if observation.verdict == INDEPENDENT and RNG in observation.flags:
-        return SEEDED
+    if observation.verdict == INDEPENDENT:
+        return _unchanged(observation)
     sentence = SENTENCES.get(observation.verdict, "")
-    if sentence and observation.verdict != INDEPENDENT and observation.effect is not None:
+    if sentence and observation.effect is not None:
         sentence += f", by up to {share_text(observation.effect)} of its largest output element"
     return sentence
+
+
+def _unchanged(observation: Observation) -> str:
+    """Return what was changed around a sample without moving its answer, and what was not."""
+    if RNG in observation.flags:
+        return SEEDED
+    tried = ["its companions"]
+    tried += ["its position"] if observation.tier == "full" else []
+    tried += ["the number of rows"] if compared_sizes(observation) else []
+    missing = [] if observation.tier == "full" else ["position"]
+    missing += [] if compared_sizes(observation) else ["batch size"]
+    listed = tried[0] if len(tried) == 1 else f"{', '.join(tried[:-1])} or {tried[-1]}"
+    rest = f"; {' and '.join(missing)} not tested" if missing else ""
+    return f"no sample's answer changed with {listed}{rest}"
 
 
 def evidence(observation: Observation) -> Iterator[tuple[str, str]]:

@@ -14,6 +14,7 @@ from bn_audit.subject.report import Audit, Failed, Report, Skipped
 
 if TYPE_CHECKING:
     from bn_audit.subject.comparison import Comparison
+    from bn_audit.subject.observation import Observation
 
 _FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
@@ -111,6 +112,7 @@ def _report(report: Report, names: dict[str, str], in_message: Rename, in_error:
         failed=tuple(_failure(failure, in_error) for failure in report.failed),
         unread=tuple(map(in_error, report.unread)),
         comparison=_comparison(report.comparison, names, in_error),
+        observation=_observation(report.observation, in_error),
     )
 
 
@@ -119,6 +121,20 @@ def _failure(failure: Failed, in_error: Rename) -> Failed:
     package = str(Path(__file__).parents[2]) + os.sep
     trace = None if failure.traceback is None else in_error(failure.traceback.replace(package, ""))
     return replace(failure, error=in_error(failure.error), traceback=trace)
+
+
+def _observation(observation: Observation | None, in_error: Rename) -> Observation | None:
+    if observation is None:
+        return None
+    return replace(
+        observation,
+        why=in_error(observation.why),
+        fails_at_one=in_error(observation.fails_at_one),
+        sizes=tuple(replace(size, error=in_error(size.error)) for size in observation.sizes),
+        inputs=tuple(replace(item, origin=in_error(item.origin)) for item in observation.inputs),
+        command=in_error(observation.command),
+        remarks=tuple(map(in_error, observation.remarks)),
+    )
 
 
 def _comparison(comparison: Comparison | None, names: dict[str, str], in_error: Rename) -> Comparison | None:

@@ -197,7 +197,13 @@ def test_a_model_without_norms_that_ran_is_judged():
 
 def test_live_randomness_limits_what_independent_means():
     assert "with a fixed seed, no sample's answer changed with its companions" in of(flags=(RNG,))
-    assert "its position or the number of rows" in of()
+    assert "changed with its companions, its position or the number of rows\n" in of()
+
+
+def test_independent_claims_only_what_was_tried():
+    assert "changed with its companions or the number of rows; position not tested" in of(tier="quick")
+    alone = of(tier="quick", sizes=(size(8),), fixed_batch=8)
+    assert "changed with its companions; position and batch size not tested" in alone
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Sources as another machine may read of them."""
 
 import hand_made
+import hand_made_sweeps
 import pytest
 from hand_made import audit, comparison, finding, report
 
@@ -97,3 +98,23 @@ def test_a_source_at_the_root_of_the_disk_takes_no_slash_from_other_words():
 @pytest.mark.parametrize("case", hand_made.ALL)
 def test_relative_sources_change_nothing(case):
     assert portable(hand_made.ALL[case]) == hand_made.ALL[case]
+
+
+def test_what_a_run_says_names_no_folder_of_this_machine():
+    folder = "/work/checkout/models"
+    observed = hand_made_sweeps.observation(
+        why=f"{folder}/m.pt: too slow",
+        command=f"bn-audit sweep {folder}/m.pt --inputs /work/checkout/x.npz",
+        remarks=(f"values of /work/checkout/x.npz for {folder}/m.pt",),
+        sizes=(hand_made_sweeps.size(2, None, status="failed", error=f"{folder}/m.pt: no"),),
+    )
+    told = portable(audit(report(f"{folder}/m.pt", observation=observed)), "/work/checkout").reports[0].observation
+    assert told.command == "bn-audit sweep models/m.pt --inputs x.npz"
+    assert told.why == "models/m.pt: too slow"
+    assert told.remarks == ("values of x.npz for models/m.pt",)
+    assert told.sizes[0].error == "models/m.pt: no"
+
+
+@pytest.mark.parametrize("case", [case for case in hand_made_sweeps.ALL if case != "sweep_hostile"])
+def test_a_run_on_plain_names_is_left_as_it_is(case):
+    assert portable(hand_made_sweeps.ALL[case]) == hand_made_sweeps.ALL[case]

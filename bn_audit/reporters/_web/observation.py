@@ -51,6 +51,8 @@ def observation_sections(report: Report) -> Iterator[Markup]:
         yield element("div", size_chart(observation, scale), heat_map(observation, scale), kind="charts")
     if observation.sizes:
         yield _sizes(observation)
+    if not observation.profile and observation.verdict == INDEPENDENT:
+        yield element("p", text("Samples meet nowhere, so there is no profile by layer."), kind="quiet")
     norms = [norm for norm in report.norms if norm.model == observation.model]
     yield layer_chart(observation, {name: norm.mode for norm in norms for name in (norm.node, norm.path) if name})
     yield from _norms(norms, observation)
