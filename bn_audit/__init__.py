@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from bn_audit.live.freezing import FrozenNorms, freeze_bn, unfreeze_bn
     from bn_audit.live.guarding import Violation, guard
     from bn_audit.options import Options
+    from bn_audit.repair.changes import Change, Repair
+    from bn_audit.repair.fixing import Fixed, fix
     from bn_audit.subject.comparison import Comparison
     from bn_audit.subject.finding import Confidence, Finding, Intent, Location, Severity
     from bn_audit.subject.norm import Mode, NormKind, NormLayer
@@ -54,12 +56,14 @@ __all__ = [
     "BatchStatisticsError",
     "BatchStatisticsWarning",
     "BnAuditError",
+    "Change",
     "Comparison",
     "Confidence",
     "FactoryError",
     "Failed",
     "Finding",
     "FindingsError",
+    "Fixed",
     "FrozenNorms",
     "Intent",
     "LimitExceededError",
@@ -73,6 +77,7 @@ __all__ = [
     "Observation",
     "Options",
     "PluginError",
+    "Repair",
     "Report",
     "RunError",
     "Severity",
@@ -87,6 +92,7 @@ __all__ = [
     "Violation",
     "check",
     "compare",
+    "fix",
     "freeze_bn",
     "guard",
     "run",
@@ -107,6 +113,8 @@ _HOMES = (
     "subject.tensor",
     "live.guarding",
     "live.freezing",
+    "repair.changes",
+    "repair.fixing",
 )
 
 

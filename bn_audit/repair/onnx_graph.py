@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from bn_audit.containers.target import FileTarget
-from bn_audit.errors import ArtifactError, MissingTargetError, UsageError
+from bn_audit.errors import ArtifactError, LimitExceededError, MalformedFileError, MissingTargetError, UsageError
 from bn_audit.repair.changes import Change, Repair
 from bn_audit.repair.pickled import NAMED
 from bn_audit.runners._onnx.batch_norms import batch_norms, set_mode
 from bn_audit.runners._onnx.freeing import fixed_size, freed, stated_batch
 from bn_audit.runners._onnx.inputs import input_specs
-from bn_audit.runners._onnx.loading import load
+from bn_audit.runners._onnx.loading import MAX_MESSAGE_BYTES, load
 from bn_audit.runners._onnx.naming import bodies, node_names, place
 from bn_audit.subject.norm import NormLayer
 from bn_audit.subject.report import Report
@@ -65,9 +65,7 @@ def repair_graph(
         report: The audit of the file: what it finds is repaired, what it acquits is left alone.
         free_batch: Also free a batch size that the file declares honestly.
     """
-    import onnx
-
-    proto = onnx.load(str(target.source.path), load_external_data=False)
+    proto = _parsed(target)
     work = _Work(proto=proto, subject=subject, report=report, keeps=keeps)
     for code, advice in REMEDIES.items():
         work.refused += [f"{node}: {advice} ({code})" for node in sorted(work.places(code))[:NAMED]]
@@ -84,6 +82,18 @@ def repair_graph(
         remarks=tuple(work.remarks),
         write=lambda path: _write(work.proto, folder, path),
     )
+
+
+def _parsed(target: FileTarget) -> Proto:
+    import onnx
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+    if target.source.size > MAX_MESSAGE_BYTES:
+        raise LimitExceededError(f"{target.name}: {target.source.size} bytes in one message, more than protobuf reads")
+    try:
+        return onnx.load(str(target.source.path), load_external_data=False)
+    except DecodeError as error:
+        raise MalformedFileError(f"{target.name}: is no ONNX message ({error}): export the model again") from error
 
 
 def _set_norms(work: _Work) -> None:
@@ -255,6 +265,8 @@ def _write(proto: Proto, folder: Path, path: Path) -> None:
     """Write the message; weights in files beside the source are copied beside the result where that is elsewhere."""
     if path.resolve().parent != folder.resolve():
         for name in sorted(set(_external(proto))):
+            if not name or Path(name).is_absolute() or ".." in Path(name).parts:
+                raise MalformedFileError(f"{folder}: its weights lie in {name!r}, outside its own folder: not copied")
             _copy_beside(folder / name, path.parent / name)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 
-from bn_audit.alignment.claims import paths_above
+from bn_audit.alignment.naming import paths_above
 from bn_audit.containers.target import FileTarget
 from bn_audit.errors import UsageError
 from bn_audit.opening import format_of, opened_target
