@@ -177,6 +177,7 @@ def run(targets: Sequence[str], options: Options, progress: Progress | None = No
         listed=tuple(listed),
         unused_waivers=settled.unused_waivers,
         resolved=settled.resolved,
+        settings=options.settings,
         rules=tuple(rule.described(options.intent) for rule in chosen),
     )
 

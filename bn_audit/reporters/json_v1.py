@@ -41,6 +41,7 @@ def document(audit: Audit) -> dict[str, Json]:
         "tool": {"name": "bn-audit", "version": VERSION},
         "intent": audit.intent.value,
         "fail_on": audit.fail_on.value,
+        "settings": audit.settings,
         "reports": [_report(report) for report in audit.reports],
         "listed": [{"source": source, "reason": reason} for source, reason in audit.listed],
         "unused_waivers": [_waiver(waiver) for waiver in audit.unused_waivers],
@@ -53,6 +54,7 @@ def _report(report: Report) -> dict[str, Json]:
     return {
         "source": report.source,
         "format": report.format,
+        "intent": report.intent.value,
         "size_bytes": report.size_bytes,
         "bytes_read": report.bytes_read,
         "models": [

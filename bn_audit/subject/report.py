@@ -125,6 +125,7 @@ class Audit:
         exit_code: 0 nothing at or above `fail_on`; 1 findings; 3 something could not be audited.
         rules: The rules of the run, those that do not concern any of its sources included.
         unused_waivers: Waivers that apply to what was audited and found nothing to waive there.
+        settings: The settings file that had a part in the run, as shown to people; None without one.
         resolved: Entries of the baseline that no longer occur in the sources that were audited.
     """
 
@@ -136,3 +137,4 @@ class Audit:
     rules: tuple[RuleDescription, ...] = ()
     unused_waivers: tuple[Waiver, ...] = ()
     resolved: tuple[KnownFinding, ...] = ()
+    settings: str | None = None
