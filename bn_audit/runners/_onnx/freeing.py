@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from bn_audit.runners._onnx.dependence import varying_values
+from bn_audit.runners._onnx.folding_sizes import SIZED, fold_sizes
 from bn_audit.runners._onnx.loading import Model
 from bn_audit.subject.run import InputSpec
 
@@ -53,8 +54,10 @@ def freed(model: Model, specs: Sequence[InputSpec], size: int) -> tuple[Model, i
     """
     free = model.edited()
     names = [spec.name for spec in specs if spec.batch_axis is not None]
+    varying = varying_values(free.proto)
+    fold_sizes(free.proto, varying)
     before = _inferred(free.proto, {})
-    work = _Freeing(proto=free.proto, size=size, before=before, varying=varying_values(free.proto))
+    work = _Freeing(proto=free.proto, size=size, before=before, varying=varying)
     work.start(names)
     for _ in range(MAX_ROUNDS):
         after = _inferred(free.proto, dict.fromkeys(names, OTHER_SIZE))
@@ -105,9 +108,9 @@ def _open_declarations(proto: Proto, names: Sequence[str] | Mapping[str, int]) -
 def batch_place(shape: Shape, stride: int, size: int) -> int | None:
     """Return the axis of a shape that holds a batch whose samples are `stride` elements apart; None where none does.
 
-    An axis of the batch alone is preferred to one that the batch is merged into.
+    An axis of the batch alone is preferred to one that begins with it, and that to one that holds it further within.
     """
-    merged = None
+    merged = within = None
     for axis in range(len(shape)):
         below = math.prod(shape[axis + 1 :])
         whole = below * shape[axis]
@@ -115,7 +118,9 @@ def batch_place(shape: Shape, stride: int, size: int) -> int | None:
             return axis
         if stride % max(below, 1) == 0 and whole == stride * size:
             merged = axis
-    return merged
+        elif stride % max(below, 1) == 0 and whole and whole % (stride * size) == 0:
+            within = axis
+    return within if merged is None else merged
 
 
 @dataclass(slots=True, kw_only=True)
@@ -170,7 +175,7 @@ class _Freeing:
         first = "X" if node.op_type in ("LSTM", "GRU", "RNN") else node.op_type
         if first == "Concat":
             return self._concatenated(node, after, added)
-        if first not in ("Reshape", "Expand", "Resize", "X"):
+        if first not in (*SIZED, "X"):
             return False
         axis = self._axis(node.input[0], after)
         if axis is None:
@@ -179,7 +184,7 @@ class _Freeing:
             for place in range(5, min(7, len(node.input))):
                 self._widened(node, place, 1, added)
             return True
-        place = {"Reshape": 1, "Expand": 1, "Resize": 3}[first]
+        place = SIZED[first]
         if place >= len(node.input) or not node.input[place] or node.input[place] in self.varying:
             return True
         target = self.before.get(node.output[0])
@@ -214,7 +219,7 @@ class _Freeing:
 
     def _concatenated(self, node: Proto, after: Mapping[str, Shape], added: list[Proto]) -> bool:
         axes = {self._axis(name, after) for name in node.input if name in self.varying}
-        if None in axes or len(axes) != 1:
+        if None in axes or len(axes) != 1 or node.output[0] not in self.before:
             return False
         (axis,) = axes
         along = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 0)
@@ -272,12 +277,6 @@ class _Freeing:
         for tensor in self.proto.graph.initializer:
             if tensor.name == name:
                 return [int(value) for value in onnx.numpy_helper.to_array(tensor).ravel()]
-        for node in self.proto.graph.node:
-            if node.op_type == "Constant" and name in node.output:
-                value = next((onnx.helper.get_attribute_value(item) for item in node.attribute), None)
-                if isinstance(value, onnx.TensorProto):
-                    return [int(item) for item in onnx.numpy_helper.to_array(value).ravel()]
-                return [int(item) for item in value] if isinstance(value, list | tuple) else None
         return None
 
     def _axis(self, name: str, after: Mapping[str, Shape]) -> int | None:

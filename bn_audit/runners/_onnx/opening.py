@@ -30,8 +30,8 @@ def open_model(job: Job, backend: Backend, prepare: Callable[[Model], Model] | N
         raise UnsupportedRunError(
             f"{model.name}: an ONNX model runs in its own type, {session.dtype}, not in {job.dtype}: leave out --dtype"
         )
-    loaded = session.load()
     specs = input_specs(model.name, model.proto, job.batch_axis)
+    loaded = session.load()
     size = fixed_size(specs)
     if size is None:
         return session
