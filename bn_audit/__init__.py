@@ -42,11 +42,13 @@ if TYPE_CHECKING:
     from bn_audit.repair.changes import Change, Repair
     from bn_audit.repair.fixing import Fixed, fix
     from bn_audit.subject.comparison import Comparison
+    from bn_audit.subject.design import Design
     from bn_audit.subject.finding import Confidence, Finding, Intent, Location, Severity
     from bn_audit.subject.norm import Mode, NormKind, NormLayer
     from bn_audit.subject.observation import Observation
     from bn_audit.subject.report import Audit, Failed, Report, Skipped
     from bn_audit.subject.tensor import TensorRef
+    from bn_audit.subject.waiver import WaivedFinding, Waiver
     from bn_audit.sweeping import sweep
 
 __all__ = [
@@ -59,6 +61,7 @@ __all__ = [
     "Change",
     "Comparison",
     "Confidence",
+    "Design",
     "FactoryError",
     "Failed",
     "Finding",
@@ -89,6 +92,8 @@ __all__ = [
     "UnsupportedFormatError",
     "UnsupportedRunError",
     "UsageError",
+    "WaivedFinding",
+    "Waiver",
     "Violation",
     "check",
     "compare",
@@ -106,11 +111,13 @@ _HOMES = (
     "options",
     "errors",
     "subject.comparison",
+    "subject.design",
     "subject.finding",
     "subject.norm",
     "subject.observation",
     "subject.report",
     "subject.tensor",
+    "subject.waiver",
     "live.guarding",
     "live.freezing",
     "repair.changes",

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from bn_audit.baseline import SCHEMA_ID, Baseline, accept, document, hide_known, read_baseline, resolved
 from bn_audit.errors import UsageError
@@ -214,3 +217,30 @@ def test_a_missing_file_and_a_folder_are_refused() -> None:
         read_baseline(Path("no.json"))
     with pytest.raises(UsageError, match=r"models: cannot be read .*name a baseline"):
         read_baseline(Path("models"))
+
+
+PLACES = st.builds(
+    Location,
+    model=st.sampled_from(["", "ema"]),
+    path=st.sampled_from(["", "a", "a.b"]),
+    tensor=st.sampled_from([None, "w"]),
+    node=st.sampled_from([None, "n1", "n2"]),
+)
+FINDINGS = st.lists(
+    st.builds(lambda code, at: finding(code, *at), st.sampled_from(["BN101", "BN504", "BN111"]), st.lists(PLACES)),
+    max_size=5,
+)
+
+
+@given(findings=FINDINGS, order=st.randoms(use_true_random=False))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_was_written_is_hidden_in_any_order_and_nothing_else_is(findings: list[Finding], order: Random) -> None:
+    known = written(report(*findings))
+    turned = [replace(item, locations=tuple(order.sample(item.locations, len(item.locations)))) for item in findings]
+    order.shuffle(turned)
+    audited = report(*turned)
+    now = hide_known(audited, known)
+    assert {item.code for item in now.findings} <= {"BN111"}
+    assert sum(len(item.places) for item in (*now.findings, *now.baselined)) == sum(len(item.places) for item in turned)
+    assert resolved(known, [now], judged) == ()
+    assert len(resolved(known, [report()], judged)) == len(known.entries)

@@ -66,6 +66,8 @@ def _closing_lines(audit: Audit) -> Iterator[Line]:
         yield _summary_line(audit)
     if audit.exit_code == 3 and not any(report.failed for report in audit.reports):
         yield line("exit code 3: --strict fails what was not checked, not compared, not read or not recorded")
+    if audit.exit_code == 1 and not any(report.at_least(audit.fail_on) for report in audit.reports):
+        yield line("exit code 1: --strict fails a waiver that waives nothing")
 
 
 def _short_line(report: Report, fail_on: Severity) -> Line | None:

@@ -223,7 +223,9 @@ def test_an_unused_waiver_is_told_and_fails_a_strict_run(run, project):
     assert outcome.code == 0
     assert "once needed" in outcome.out
     assert summary(run, "models/eval.pt")["unused_waivers"] == 1
-    assert run("check", "models/eval.pt", "--strict").code == 1
+    strict = run("check", "models/eval.pt", "--strict")
+    assert strict.code == 1
+    assert "exit code 1: --strict fails a waiver that waives nothing" in strict.out
     assert run("check", "models/eval.pt", "--strict", "--exit-zero").code == 0
     assert run("check", "models/train.pt", "--strict").code == 0
     assert run("check", "models/eval.pt", "--strict", "--select", "BN2").code == 0
