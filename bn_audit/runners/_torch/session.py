@@ -7,14 +7,18 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
 
 from bn_audit.errors import RunError, UnsupportedRunError
 from bn_audit.runners._torch.arrays import dtype_name, to_tensor
 from bn_audit.runners._torch.calling import Parameters, as_typed, models_errors, said_errors, wait_for
+from bn_audit.runners._torch.colours import Visit, visitor
 from bn_audit.runners._torch.copying import Original
+from bn_audit.runners._torch.counting import counted
 from bn_audit.runners._torch.exported import ProgramInputs
 from bn_audit.runners._torch.layers import floating_type, set_mode
+from bn_audit.runners._torch.localising import localise
 from bn_audit.runners._torch.outputs import as_arrays
 from bn_audit.runners._torch.precision import as_double, jittered
 from bn_audit.runners._torch.surroundings import seeded, undisturbed
@@ -156,7 +160,7 @@ class TorchSession:
         return given
 
     def _call(
-        self, module: torch.nn.Module, arguments: Mapping[str, object], *, float64: bool = False
+        self, module: Callable[..., object], arguments: Mapping[str, object], *, float64: bool = False
     ) -> tuple[object, float]:
         positional, named = self.loaded.parameters.bind(arguments)
         start = time.perf_counter()
@@ -203,12 +207,46 @@ class TorchSession:
 
     def localise(self, base: Batch, companions: Batch, probe: Batch, index: int, *, seed: int = 0) -> Localisation:
         """Return where samples meet; see ``Session.localise``."""
-        return Localisation()
+        size = _batch_size(base, companions, probe)
+        runs = tuple(self._visiting(batch, seed) for batch in (base, companions, probe))
+        self._double = None  # its memory may be needed
+        return localise((runs[0], runs[1], runs[2]), self.loaded.module, index=index, batch=size)
+
+    def _visiting(self, batch: Batch, seed: int) -> Callable[[Visit], None]:
+        """Return what runs a batch on a fresh copy and shows every result."""
+
+        def run(visit: Visit) -> None:
+            with undisturbed(), self._original.fresh() as fresh, seeded(seed):
+                where, watch = visitor(fresh.module, visit)
+                arguments = self._arguments(batch)
+                with where.watching() as model, watch:
+                    self._call(model, arguments)
+
+        return run
 
     def calls(self, batch: Batch, *, seed: int = 0) -> Calls | None:
         """Return the norm and dropout calls of one forward pass."""
-        return None
+        with undisturbed(), self._original.fresh() as fresh, seeded(seed):
+            arguments = self._arguments(batch)
+
+            def run(model: Callable[..., object], watch: Watch) -> None:
+                with watch:
+                    self._call(model, arguments)
+
+            return counted(fresh.module, run)
 
     def sibling(self) -> TorchSession | None:
         """Return None: torch runs a module in one way."""
         return None
+
+
+def _batch_size(base: Batch, companions: Batch, probe: Batch) -> int:
+    """Return the number of samples: the size of the axis along which the three batches differ."""
+    for name, array in base.items():
+        others = companions[name], probe[name]
+        for axis, size in enumerate(array.shape):
+            rest = tuple(other for other in range(array.ndim) if other != axis)
+            moved = [np.asarray(other != array).any(axis=rest) for other in others if other.shape == array.shape]
+            if len(moved) == 2 and int(moved[1].sum()) == 1 and not (moved[0] & moved[1]).any() and size > 1:
+                return int(size)
+    return max((array.shape[0] for array in base.values() if array.ndim), default=1)

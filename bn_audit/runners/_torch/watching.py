@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -40,12 +41,24 @@ class Watch(TorchDispatchMode):
         super().__init__()
         self._see = see
         self._before = before
+        self._is_paused = False
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """See nothing inside the block: what looks at results runs operators too."""
+        before, self._is_paused = self._is_paused, True
+        try:
+            yield
+        finally:
+            self._is_paused = before
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[object, ...] = (), kwargs: Mapping[str, object] | None = None
     ) -> object:
         """Run the operator and report it."""
         named = kwargs or {}
+        if self._is_paused:
+            return func(*args, **named)
         if self._before is not None:
             self._before(func, args)
         result = func(*args, **named)

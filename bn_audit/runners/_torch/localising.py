@@ -1,0 +1,116 @@
+"""Names the first layer and operator at which samples meet."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from bn_audit.runners._torch.colours import (
+    Key,
+    Pass,
+    Runner,
+    combining_places,
+    mixed_places,
+    record,
+)
+from bn_audit.runners._torch.layers import norm_layers
+from bn_audit.runners._torch.profile_rows import profile
+from bn_audit.subject.observation import Place
+from bn_audit.subject.run import Localisation
+
+MAX_OVERLAPS = 100
+
+
+def localise(calls: tuple[Runner, Runner, Runner], module: torch.nn.Module, *, index: int, batch: int) -> Localisation:
+    """Return where samples meet.
+
+    Args:
+        calls: Runs on the base, with other companions, with another probe.
+        module: The model, for the names of its layers; it is not run.
+        index: The probe's row.
+        batch: Number of samples.
+    """
+    base_run, companions_run, probe_run = calls
+    base, companions, probe = (record(run, batch) for run in calls)
+    keys = list(mixed_places(base, companions, probe, index))
+    order = {key: rank for rank, key in enumerate(base.rows)}
+    operators = [key for key in keys if key.operator]
+    combining = list(combining_places(operators, base_run, companions_run, probe_run, only_first=True))
+    moved = [key for key in keys if not key.operator and base.rows[key].by_layout]
+    first, combined = _first(moved, combining, operators, order, base)
+    layers, norms = _layers(module, base)
+    return Localisation(
+        first=first,
+        combined=combined,
+        profile=profile(
+            (base, companions, probe),
+            (base_run, companions_run),
+            index=index,
+            batch=batch,
+            layers=layers,
+            norms=norms,
+        ),
+        overlaps=_overlaps(combining, moved, order, base),
+    )
+
+
+def _first(
+    moved: list[Key], combining: list[Key], operators: list[Key], order: dict[Key, int], base: Pass
+) -> tuple[Place | None, Place | None]:
+    """Return the first place and, where rows only move there, the place that combines them.
+
+    A module that returns before any operator combines two samples has moved rows.
+    """
+    combined = base.places[combining[0]] if combining else None
+    start = _start_of_moving(combining, operators, base)
+    if start is not None and (not moved or order[start] < order[moved[0]]):
+        return base.places[start], combined
+    if moved and (not combining or order[moved[0]] < order[combining[0]]):
+        return _with_operator(moved[0], operators, order, base), combined
+    if combined is not None:
+        return combined, None
+    return (base.places[operators[0]], None) if operators else (None, None)
+
+
+def _start_of_moving(combining: list[Key], operators: list[Key], base: Pass) -> Key | None:
+    """Return the first of the operators that only moved rows, right before the one that combines them."""
+    mixed = set(operators)
+    start = None
+    for key in base.rows:
+        if combining and key == combining[0]:
+            return start
+        if key.operator:
+            start = (start or key) if key in mixed else None
+    return None
+
+
+def _with_operator(module: Key, operators: list[Key], order: dict[Key, int], base: Pass) -> Place:
+    """Return the module's place with the first operator in it that has the rows elsewhere."""
+    place = base.places[module]
+    inside = [key for key in operators if order[key] < order[module] and _is_within(key.path, module.path)]
+    return replace(base.places[inside[0]]) if inside else place
+
+
+def _is_within(path: str, outer: str) -> bool:
+    return path == outer or outer == "" or path.startswith(f"{outer}.")
+
+
+def _overlaps(combining: list[Key], moved: list[Key], order: dict[Key, int], base: Pass) -> tuple[Place, ...]:
+    places = [base.places[key] for key in sorted((*combining, *moved), key=order.__getitem__)]
+    return tuple(dict.fromkeys(places))[:MAX_OVERLAPS]
+
+
+def _layers(module: torch.nn.Module, base: Pass) -> tuple[set[str], set[str]]:
+    """Return the paths of the layers to report, and of the norm layers among them.
+
+    Without watched modules, every path that operators name.
+    """
+    norms = {path for path, _, _ in norm_layers(module)}
+    watched = any(not key.operator for key in base.rows)
+    if not watched:
+        paths = {key.path for key in base.rows if key.path}
+        norms |= {key.path for key in base.rows if "batch_norm" in key.operator}
+        return paths, norms & paths
+    leaves = {path for path, child in module.named_modules() if next(child.children(), None) is None}
+    return leaves | norms, norms
