@@ -37,5 +37,5 @@ def _begins(patterns: list[str], names: list[str]) -> bool:
     if not patterns:
         return True
     if patterns[0] == "**":
-        return any(_begins(patterns[1:], names[start:]) for start in range(len(names) + (len(patterns) == 1)))
+        return any(_begins(patterns[1:], names[start:]) for start in range(len(names)))
     return bool(names) and fnmatchcase(names[0], patterns[0]) and _begins(patterns[1:], names[1:])

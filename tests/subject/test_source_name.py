@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -41,6 +43,7 @@ def test_a_pattern_matches(pattern: str, name: str) -> None:
         ("odels", "models/model.pt"),
         ("model.pt", "model.pt.bak"),
         ("models/**/x.pt", "models/y.pt"),
+        ("model.pt/**", "model.pt"),
         ("MODEL.pt", "model.pt"),
         ("", "model.pt"),
         ("/", "model.pt"),
@@ -76,3 +79,21 @@ def test_links_to_folders_are_followed_and_links_to_files_keep_their_name(tmp_pa
 def test_what_is_no_file_keeps_its_name(tmp_path: Path) -> None:
     assert within("shop.vision:make_model", tmp_path) == "shop.vision:make_model"
     assert within("\0", tmp_path)
+
+
+def test_globs_mean_what_they_mean_in_a_gitignore(tmp_path: Path) -> None:
+    chance = Random(0)
+    pieces = ["a", "b", "ab", "*", "a*", "?", "**", "*.pt", "m.pt", "[ab]", "x"]
+    names = sorted({"/".join(chance.choices(["a", "b", "ab", "m.pt", "x"], k=chance.randint(1, 4))) for _ in range(99)})
+    subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
+    matched = 0
+    for _ in range(50):
+        pattern = "/".join(chance.choices(pieces, k=chance.randint(1, 4)))
+        (tmp_path / ".gitignore").write_text(f"{pattern}\n")
+        command = ["git", "check-ignore", "--no-index", "--stdin"]
+        told = subprocess.run(
+            command, cwd=tmp_path, input="\n".join(names), capture_output=True, text=True, check=False
+        )
+        assert [name for name in names if is_match(pattern, name)] == told.stdout.splitlines(), pattern
+        matched += len(told.stdout.splitlines())
+    assert matched > 500
