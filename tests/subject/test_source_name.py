@@ -93,9 +93,11 @@ def test_globs_mean_what_they_mean_in_a_gitignore(tmp_path: Path) -> None:
         pattern = "/".join(chance.choices(pieces, k=chance.randint(1, 4)))
         (tmp_path / ".gitignore").write_text(f"{pattern}\n")
         command = ["git", "check-ignore", "--no-index", "--stdin"]
-        told = subprocess.run(
-            command, cwd=tmp_path, input="\n".join(names), capture_output=True, text=True, check=False
+        text = "\n".join(names)
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, input=text, capture_output=True, encoding="utf-8", check=False
         )
-        assert [name for name in names if is_match(pattern, name)] == told.stdout.splitlines(), pattern
-        matched += len(told.stdout.splitlines())
+        told = done.stdout.splitlines()
+        assert [name for name in names if is_match(pattern, name)] == told, pattern
+        matched += len(told)
     assert matched > 500
