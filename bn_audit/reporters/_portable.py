@@ -48,6 +48,7 @@ def portable(audit: Audit, root: str | None = None) -> Audit:
         audit,
         reports=tuple(_report(report, names, in_message, in_error) for report in audit.reports),
         unused_waivers=tuple(replace(waiver, origin=in_error(waiver.origin)) for waiver in audit.unused_waivers),
+        settings=None if audit.settings is None else in_error(audit.settings),
         listed=tuple((names[source], in_error(reason)) for source, reason in audit.listed),
     )
 

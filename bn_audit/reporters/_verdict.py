@@ -92,6 +92,22 @@ def tally(audit: Audit) -> str:
     return f"{plural(len(audit.reports), 'source')}: {counts}; exit code {audit.exit_code}"
 
 
+def strictly(audit: Audit) -> str:
+    """Return why a run without failures or failing findings has such an exit code; ``""`` where that needs no word."""
+    if audit.exit_code == 3 and not any(report.failed for report in audit.reports):
+        return "--strict fails what was not checked, not compared, not read or not recorded"
+    if audit.exit_code == 1 and not any(report.at_least(audit.fail_on) for report in audit.reports):
+        return "--strict fails a waiver that waives nothing"
+    return ""
+
+
+def purpose(audit: Audit) -> str:
+    """Return ``judged for deploy, settings: pyproject.toml``."""
+    intents = dict.fromkeys(report.intent.value for report in audit.reports)
+    settings = "" if audit.settings is None else f", settings: {audit.settings}"
+    return f"judged for {', '.join(intents)}{settings}"
+
+
 def _nothing_found(report: Report) -> str:
     """Return what was looked for; other norms, such as LayerNorm, are none of it."""
     if any(model.form is Form.STATE_DICT for model in report.models):

@@ -14,7 +14,7 @@ from typing import TextIO
 
 from bn_audit.interfaces import Reporter
 from bn_audit.reporters._finding_text import paragraphs, stale, terms, unchecked
-from bn_audit.reporters._verdict import tally, verdict
+from bn_audit.reporters._verdict import strictly, tally, verdict
 from bn_audit.reporters._words import plural
 from bn_audit.styled import clean, line, write
 from bn_audit.subject.finding import Severity
@@ -43,6 +43,7 @@ def render(audit: Audit, out: TextIO, colour: bool) -> None:  # noqa: ARG001 - G
     for row in stale(audit):
         out.write(f"::notice title=bn-audit::{_data(row)}\n")
     told = [line(f"{clean(report.source)}: {verdict(report, audit.fail_on)}") for report in audit.reports]
+    told += [line(f"bn-audit: {reason}") for reason in (strictly(audit),) if reason]
     write([*told, line(f"bn-audit: {tally(audit)}")], out, colour=False, width=LONGEST_LINE)
 
 

@@ -19,7 +19,7 @@ from bn_audit.reporters._markdown.markup import (
     text,
 )
 from bn_audit.reporters._portable import portable
-from bn_audit.reporters._verdict import CLEAN, MATCH, NOTHING_TO_JUDGE, tally, verdict
+from bn_audit.reporters._verdict import CLEAN, MATCH, NOTHING_TO_JUDGE, purpose, strictly, tally, verdict
 from bn_audit.reporters._words import plural
 from bn_audit.subject.finding import Finding
 from bn_audit.subject.report import Audit, Report
@@ -58,7 +58,7 @@ def comment(audit: Audit) -> str:
         parts.append(
             f"{plural(left_out, 'further part')} of this report left out: the JSON and HTML reports have all.\n"
         )
-    parts.append(f"<sub>bn-audit {text(VERSION)}, judged for {audit.intent.value}</sub>\n")
+    parts.append(f"<sub>bn-audit {text(VERSION)}, {text(purpose(audit))}</sub>\n")
     return "\n".join(parts)
 
 
@@ -67,6 +67,9 @@ def _parts(audit: Audit) -> Iterator[str]:
     found.sort(key=lambda pair: -pair[1].severity.rank)
     yield f"### bn-audit: {text(tally(audit))}\n"
     yield _verdicts(audit)
+    reason = strictly(audit)
+    if reason:
+        yield f"{text(reason)}\n"
     if found:
         yield table(COLUMNS, (_row(report, finding) for report, finding in found[:ROWS]))
     if len(found) > ROWS:

@@ -63,7 +63,11 @@ def document(audit: Audit) -> str:
         "artifacts": [_artifact(source) for source in sources],
         "results": [result for source in sources for result in _results(source)],
         "columnKind": "unicodeCodePoints",
-        "properties": {"intent": audit.intent.value, "failOn": audit.fail_on.value},
+        "properties": {
+            "intent": audit.intent.value,
+            "failOn": audit.fail_on.value,
+            "settings": None if audit.settings is None else clean(audit.settings),
+        },
     }
     return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2, allow_nan=False) + "\n"
 
@@ -98,7 +102,11 @@ def _notification(source: _Source, level: str, text: str, code: str | None) -> d
 
 def _artifact(source: _Source) -> dict[str, Json]:
     report = source.report
-    known: dict[str, Json] = {"location": {"uri": uri(report.source)}, "roles": ["analysisTarget"]}
+    known: dict[str, Json] = {
+        "location": {"uri": uri(report.source)},
+        "roles": ["analysisTarget"],
+        "properties": {"format": report.format, "intent": report.intent.value},
+    }
     if report.size_bytes:
         known["length"] = report.size_bytes
     return known

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from bn_audit.reporters._finding_text import certainty, stale, terms, where
 from bn_audit.reporters._portable import portable
-from bn_audit.reporters._verdict import CLEAN, FAIL, INCOMPLETE, MATCH, NOT_AUDITED, tally, verdict
+from bn_audit.reporters._verdict import CLEAN, FAIL, INCOMPLETE, MATCH, NOT_AUDITED, purpose, strictly, tally, verdict
 from bn_audit.reporters._web.chart_style import CHART_STYLE
 from bn_audit.reporters._web.comparison import comparison_sections
 from bn_audit.reporters._web.markup import (
@@ -60,7 +60,7 @@ def document(audit: Audit) -> str:
             Markup(f"<style>\n{style}</style>"),
         )
     )
-    summary = f"{tally(audit)}; judged for {audit.intent.value}"
+    summary = "; ".join(filter(None, (tally(audit), strictly(audit), purpose(audit))))
     body = joined(
         (
             element("h1", text(title)),
@@ -94,7 +94,7 @@ def _section(report: Report, audit: Audit) -> Markup:
         joined(
             (
                 header,
-                facts(_facts(report)),
+                facts(_facts(report, audit)),
                 *_findings(report),
                 *_accepted(report),
                 *observation_sections(report),
@@ -105,10 +105,12 @@ def _section(report: Report, audit: Audit) -> Markup:
     )
 
 
-def _facts(report: Report) -> Iterator[tuple[str, Markup]]:
+def _facts(report: Report, audit: Audit) -> Iterator[tuple[str, Markup]]:
     """Yield what was audited, in label and content."""
     parts = [report.format or "not read"] + ([size_text(report.size_bytes)] if report.size_bytes else [])
     yield "format", text(", ".join(parts))
+    if report.intent is not audit.intent:
+        yield "judged for", text(report.intent.value)
     comparison = report.comparison
     if comparison is not None:
         size = f", {size_text(comparison.reference_size_bytes)}" if comparison.reference_size_bytes else ""
