@@ -54,7 +54,8 @@ def verdict_word(observation: Observation) -> str:
 
 def is_doubtful(observation: Observation) -> bool:
     """Return whether a good verdict comes with something that a reader must know."""
-    return bool(observation.flags) or observation.is_untrained or observation.fixed_batch is not None
+    is_partial = observation.fixed_batch is not None or len(ran_sizes(observation)) < len(observation.sizes)
+    return bool(observation.flags) or observation.is_untrained or is_partial
 
 
 SEEDED = "with a fixed seed, no sample's answer changed with its companions; position and batch size cannot be judged"
@@ -66,7 +67,7 @@ def headline(observation: Observation) -> str:
         return _unchanged(observation)
     sentence = SENTENCES.get(observation.verdict, "")
     if sentence and observation.effect is not None:
-        sentence += f", by up to {share_text(observation.effect)} of its largest output element"
+        sentence += f", by up to {share_text(observation.effect)} of its largest output"
     return sentence
 
 
@@ -211,9 +212,14 @@ def place_text(place: Place) -> str:
     """Return ``layer1.0.bn1 (BatchNorm2d, aten.native_batch_norm.default)``."""
     path = clean(place.path or place.node or "(root)", LONGEST_NAME)
     node = place.node if place.node and place.path and place.node != place.path else ""
-    about = [clean(part, LONGEST_NAME) for part in (place.type_name, place.op) if part]
+    about = [clean(part, LONGEST_NAME) for part in (class_name(place.type_name), place.op) if part]
     about += [f"node {clean(node, LONGEST_NAME)}"] if node else []
     return f"{path} ({', '.join(about)})" if about else path
+
+
+def class_name(type_name: str) -> str:
+    """Return the name of a class without the module that defines it."""
+    return type_name.rpartition(".")[2] or type_name
 
 
 def _places(places: Sequence[Place]) -> str:
@@ -225,7 +231,7 @@ def _names(names: Iterable[str]) -> str:
 
 
 def _by(effect: float | None) -> str:
-    return f" by up to {effect_text(effect)}" if effect is not None else ""
+    return f" by up to {share_text(effect)} of the largest output" if effect is not None else ""
 
 
 def effect_text(effect: float | None) -> str:
@@ -234,8 +240,8 @@ def effect_text(effect: float | None) -> str:
 
 
 def share_text(effect: float) -> str:
-    """Return an effect as a part of something: ``13 %``, or ``1.3e-06`` where that is too little for percent."""
-    return f"{100 * effect:.3g} %" if 0.001 <= abs(effect) < 10 else effect_text(effect)
+    """Return an effect as a part of something: ``13%``, or ``1.3e-06`` where that is too little for percent."""
+    return f"{100 * effect:.3g}%" if 0.001 <= abs(effect) < 10 else effect_text(effect)
 
 
 def time_text(size: SizeResult) -> str:

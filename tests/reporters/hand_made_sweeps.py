@@ -104,7 +104,11 @@ COMPANIONS = audit(
                 size(8, 0.0),
                 size(16, 0.0871, top1_changes=3),
             ),
-            first_divergence=Place(path="layer1.1.bn", type_name="BatchNorm2d", op="aten.native_batch_norm.default"),
+            first_divergence=Place(
+                path="layer1.1.bn",
+                type_name="torch.nn.modules.batchnorm.BatchNorm2d",
+                op="aten.native_batch_norm.default",
+            ),
             restored_by=("layer1.1.bn",),
             profile=PROFILE,
             buffers_changed=tuple(

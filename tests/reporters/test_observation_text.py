@@ -207,8 +207,8 @@ def test_independent_claims_only_what_was_tried():
 
 
 @pytest.mark.parametrize(
-    ("effect", "said"), [(0.132, "13.2 %"), (1.0, "100 %"), (0.0004, "0.0004"), (3e-7, "3e-07"), (math.inf, "inf")]
+    ("effect", "said"), [(0.132, "13.2%"), (1.0, "100%"), (0.0004, "0.0004"), (3e-7, "3e-07"), (math.inf, "inf")]
 )
 def test_an_effect_is_said_as_a_reader_would(effect, said):
     output = re.sub(r"\s+", " ", of(verdict=CONTENT, effect=effect))
-    assert f"by up to {said} of its largest output element" in output
+    assert f"by up to {said} of its largest output" in output

@@ -104,7 +104,7 @@ def test_every_chart_is_described_and_has_its_figures_in_a_table(case):
 def test_what_was_measured_is_in_plain_words():
     words = " ".join(" ".join(page(hand_made_sweeps.COMPANIONS).text).split())
     for part in (
-        "depends on companions A sample's answer changes with the other samples in its batch, by up to 13.2 % of",
+        "depends on companions A sample's answer changes with the other samples in its batch, by up to 13.2% of",
         "first layer layer1.1.bn (BatchNorm2d, aten.native_batch_norm.default)",
         "restored by evaluation mode in layer1.1.bn",
         "seed 0, full tier, 26 forward passes in 3.1 s",

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from bn_audit.reporters._log_scale import LogScale, log_scale
-from bn_audit.reporters._observation import effect_text
+from bn_audit.reporters._observation import class_name, effect_text
 from bn_audit.reporters._web.chart import (
     HEIGHT,
     box,
@@ -67,7 +67,7 @@ class _Column:
         most, count = self.largest, len(self.layers)
         norms = f"; {', '.join(MODE_WORDS[mode] for mode in dict.fromkeys(self.modes))}" if self.modes else ""
         name = clean(most.path or "(root)", 200)
-        kind = f" ({clean(most.type_name, 100)}{norms})" if most.type_name else norms
+        kind = f" ({clean(class_name(most.type_name), 100)}{norms})" if most.type_name else norms
         if count == 1:
             return f"layer {self.start + 1}, {name}{kind}: {effect_text(most.effect)}"
         return f"layers {self.start + 1} to {self.start + count}, largest at {name}{kind}: {effect_text(most.effect)}"
@@ -166,7 +166,7 @@ def _row(
     return (
         text(str(number + 1)),
         joined((code(layer.path or "(root)"), started), ""),
-        text(layer.type_name, 80),
+        text(class_name(layer.type_name), 80),
         text(MODE_WORDS[modes.get(layer.path, Mode.UNKNOWN)] if layer.is_norm else ""),
         bar(scale.share(layer.effect), text(effect_text(layer.effect))),
     )
