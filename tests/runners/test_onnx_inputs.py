@@ -14,7 +14,7 @@ from onnx_runs import RUNTIME, bare, batch_norm, exported, model, session, stati
 from torch import Tensor, nn
 
 from bn_audit.errors import UnsupportedRunError
-from bn_audit.runners._onnx.freeing import batch_place
+from bn_audit.runners._onnx.shapes import batch_place
 from bn_audit.subject.run import InputSpec
 
 LIGHT = Path(onnx.__file__).parent / "backend/test/data/light"

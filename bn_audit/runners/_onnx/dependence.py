@@ -62,11 +62,15 @@ def graph_inputs(proto: Proto) -> list[Proto]:
     return [value for value in proto.graph.input if value.name not in stored]
 
 
-def varying_values(proto: Proto) -> set[str]:
-    """Return the names of the values of the outer graph that depend on what the samples are, beyond their shapes."""
+def varying_values(proto: Proto, *, by_shape: bool = False) -> set[str]:
+    """Return the names of the values of the outer graph that depend on what the samples are.
+
+    Args:
+        by_shape: Those that depend on the samples' shape alone are among them.
+    """
     varying = {value.name for value in graph_inputs(proto)}
     for node in proto.graph.node:
-        if node.op_type not in _SIZES_ONLY and any(name in varying for name in free_names(node)):
+        if (by_shape or node.op_type not in _SIZES_ONLY) and any(name in varying for name in free_names(node)):
             varying.update(name for name in node.output if name)
     return varying
 

@@ -59,7 +59,7 @@ def _steps(
             return None
         waiting.extend(reads)
     order = {id(node) for node in found.values()}
-    return [node for node in {id(node): node for node in makers.values()}.values() if id(node) in order]
+    return list({id(node): node for node in makers.values() if id(node) in order}.values())
 
 
 def _computed(proto: Proto, nodes: list[Proto], stored: Mapping[str, Proto], name: str) -> Any:
@@ -73,7 +73,8 @@ def _computed(proto: Proto, nodes: list[Proto], stored: Mapping[str, Proto], nam
     graph.initializer.extend(stored[value] for value in read)
     try:
         model = onnx.helper.make_model(graph, opset_imports=proto.opset_import, ir_version=proto.ir_version)
-        array = ReferenceEvaluator(model).run(None, {})[0]
+        results: Any = ReferenceEvaluator(model).run(None, {})
     except FAILURES:
         return None
+    array = results[0]
     return array if getattr(array, "ndim", 0) == 1 and array.dtype.kind == "i" else None

@@ -15,20 +15,17 @@ from typing import Any, TypeAlias
 from bn_audit.runners._onnx.dependence import varying_values
 from bn_audit.runners._onnx.folding_sizes import SIZED, fold_sizes
 from bn_audit.runners._onnx.loading import Model
+from bn_audit.runners._onnx.shapes import Shape, batch_place, inferred_shapes, open_declarations
 from bn_audit.subject.run import InputSpec
 
 Proto: TypeAlias = Any
 """A message of the onnx package."""
-
-Shape: TypeAlias = tuple[int, ...]
 
 OTHER_SIZE = 1009
 """A batch size for telling its axis: a prime that is no size of a model's own."""
 
 MAX_ROUNDS = 400
 """Each round infers all shapes and frees what lies next behind the last one; attention takes some four per block."""
-
-BATCH = "batch"
 
 
 def stated_batch(specs: Sequence[InputSpec]) -> int | None:
@@ -56,71 +53,18 @@ def freed(model: Model, specs: Sequence[InputSpec], size: int) -> tuple[Model, i
     names = [spec.name for spec in specs if spec.batch_axis is not None]
     varying = varying_values(free.proto)
     fold_sizes(free.proto, varying)
-    before = _inferred(free.proto, {})
-    work = _Freeing(proto=free.proto, size=size, before=before, varying=varying)
+    before = inferred_shapes(free.proto, {})
+    sized = varying_values(free.proto, by_shape=True)
+    work = _Freeing(proto=free.proto, size=size, before=before, varying=varying, sized=sized)
     work.start(names)
     for _ in range(MAX_ROUNDS):
-        after = _inferred(free.proto, dict.fromkeys(names, OTHER_SIZE))
+        after = inferred_shapes(free.proto, dict.fromkeys(names, OTHER_SIZE))
         if not work.round(after):
             break
     if work.is_stuck:
         return None
-    _open_declarations(free.proto, names)
+    open_declarations(free.proto, names)
     return free, work.count
-
-
-def _inferred(proto: Proto, sizes: Mapping[str, int]) -> dict[str, Shape]:
-    """Return the shape of every value where it is known, with the first axis of these inputs as given."""
-    import onnx
-
-    model = type(proto)()
-    model.CopyFrom(proto)
-    if sizes:
-        _open_declarations(model, sizes)
-        for value in model.graph.input:
-            if value.name in sizes:
-                value.type.tensor_type.shape.dim[0].dim_value = sizes[value.name]
-    try:
-        model = onnx.shape_inference.infer_shapes(model, data_prop=True)
-    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError):
-        return {}
-    found: dict[str, Shape] = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
-    for value in (*model.graph.input, *model.graph.value_info, *model.graph.output):
-        dims = value.type.tensor_type.shape.dim
-        if value.type.tensor_type.HasField("shape") and all(dim.HasField("dim_value") for dim in dims):
-            found[value.name] = tuple(dim.dim_value for dim in dims)
-    return found
-
-
-def _open_declarations(proto: Proto, names: Sequence[str] | Mapping[str, int]) -> None:
-    """Leave the batch open in the inputs, and every other shape to be inferred."""
-    del proto.graph.value_info[:]
-    for value in proto.graph.input:
-        if value.name in names:
-            dim = value.type.tensor_type.shape.dim[0]
-            dim.ClearField("dim_value")
-            dim.dim_param = BATCH
-    for value in proto.graph.output:
-        if value.type.HasField("tensor_type"):
-            value.type.tensor_type.ClearField("shape")
-
-
-def batch_place(shape: Shape, stride: int, size: int) -> int | None:
-    """Return the axis of a shape that holds a batch whose samples are `stride` elements apart; None where none does.
-
-    An axis of the batch alone is preferred to one that begins with it, and that to one that holds it further within.
-    """
-    merged = within = None
-    for axis in range(len(shape)):
-        below = math.prod(shape[axis + 1 :])
-        whole = below * shape[axis]
-        if below == stride and shape[axis] == size:
-            return axis
-        if stride % max(below, 1) == 0 and whole == stride * size:
-            merged = axis
-        elif stride % max(below, 1) == 0 and whole and whole % (stride * size) == 0:
-            within = axis
-    return within if merged is None else merged
 
 
 @dataclass(slots=True, kw_only=True)
@@ -129,6 +73,8 @@ class _Freeing:
 
     Attributes:
         before: Shapes at the declared size.
+        varying: Values that depend on what the samples are.
+        sized: These, and values that depend on how many samples there are.
         count: Operators that were told the batch's size.
         is_stuck: An operator has a shape in which the batch cannot be found.
         done: Names of first outputs of the nodes that were looked at.
@@ -138,6 +84,7 @@ class _Freeing:
     size: int
     before: Mapping[str, Shape]
     varying: set[str]
+    sized: set[str]
     count: int = 0
     is_stuck: bool = False
     done: set[str] = field(default_factory=set)
@@ -235,17 +182,40 @@ class _Freeing:
 
         name = node.input[place]
         shape = self.before.get(name, ())
-        if not name or name in self.varying or len(shape) <= axis:
+        if not name or name in self.sized or len(shape) <= axis:
             return
-        if shape[axis] != 1:
+        wide = f"{node.output[0]}::input{place}"
+        single = self._single(name, axis, wide)
+        if single is None:
             # Other constants for other samples: what further samples would get is not known.
             self.is_stuck = True
             return
         self.count += 1
-        wide = f"{node.output[0]}::input{place}"
-        self._joined(f"{wide}::shape", [1] * axis, 1, [1] * (len(shape) - axis - 1), added)
-        added.append(onnx.helper.make_node("Expand", [name, f"{wide}::shape"], [wide]))
+        self._joined(f"{wide}::shape", shape[:axis], 1, shape[axis + 1 :], added)
+        added.append(onnx.helper.make_node("Expand", [single, f"{wide}::shape"], [wide]))
         node.input[place] = wide
+
+    def _single(self, name: str, axis: int, wide: str) -> str | None:
+        """Return a constant of which another is a repetition along an axis; None where its parts differ."""
+        import onnx
+
+        shape = self.before[name]
+        if shape[axis] == 1:
+            return name
+        maker = next((node for node in self.proto.graph.node if name in node.output), None)
+        if maker is not None and maker.op_type == "Expand":
+            source = self.before.get(maker.input[0])
+            own = -1 if source is None else axis - len(shape) + len(source)
+            return str(maker.input[0]) if source is not None and (own < 0 or source[own] == 1) else None
+        tensor = next((tensor for tensor in self.proto.graph.initializer if tensor.name == name), None)
+        if tensor is None or tensor.data_location == 1:
+            return None
+        array = onnx.numpy_helper.to_array(tensor)
+        first = array.take([0], axis)
+        if not (array == first).all():
+            return None
+        self.proto.graph.initializer.append(onnx.numpy_helper.from_array(first, f"{wide}::single"))
+        return f"{wide}::single"
 
     def _joined(self, name: str, before: Sequence[int], times: int, behind: Sequence[int], added: list[Proto]) -> None:
         """Compute a shape with the batch's size, times a number, in it."""
