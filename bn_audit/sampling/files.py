@@ -87,7 +87,7 @@ def _array(stream: BinaryIO | Any, size: int, where: str) -> Array:
         if dtype.hasobject or dtype.names is not None or dtype.kind not in _KINDS:
             raise MalformedFileError(f"{where}: holds elements of type {dtype}, not numbers: save plain arrays")
         needed = math.prod(shape) * dtype.itemsize
-        if needed > size or any(length < 0 for length in shape):
+        if needed > size or any(type(length) is not int or length < 0 for length in shape):
             raise MalformedFileError(f"{where}: truncated: its header promises {needed} bytes, there are {size}")
         data = stream.read(needed)
     except (ValueError, TypeError, SyntaxError, RecursionError) as error:

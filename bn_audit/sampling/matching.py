@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bn_audit.errors import RunError
-from bn_audit.sampling.dtypes import COMPLEX, INTEGERS, SMALL_FLOATS, dtype_name, is_float, numpy_dtype
+from bn_audit.sampling.dtypes import COMPLEX, INTEGERS, NAMES, SMALL_FLOATS, dtype_name, is_float, numpy_dtype
 from bn_audit.subject.run import Array, InputSpec
 
 NAMED = 6
@@ -67,7 +67,9 @@ def matched(samples: Samples, specs: Sequence[InputSpec], batch_axis: int | None
 
 
 def as_specs(samples: Samples, batch_axis: int | None) -> tuple[InputSpec, ...]:
-    """Return the inputs as the arrays alone describe them."""
+    """Return the inputs as the arrays alone describe them; none where one holds raw bytes."""
+    if any(_own_type(array) not in NAMES for array in samples.arrays.values()):
+        return ()
     return tuple(
         InputSpec(
             name=name or "input",

@@ -112,8 +112,8 @@ def _described(
             refusals.append(str(error))
     if asked and not is_answered:
         yield tuple(_as_asked(item, item.name or "input", job.batch_axis) for item in asked)
-    if given is not None:
-        yield as_specs(given, job.batch_axis)
+    if given is not None and (described := as_specs(given, job.batch_axis)):
+        yield described
 
 
 def _placed(spec: InputSpec, job: Job) -> InputSpec:

@@ -92,7 +92,8 @@ def _likely(spec: InputSpec, axis: int) -> tuple[int, ...]:
         return SPATIAL
     if spec.dtype in (*INTEGERS, "bool"):
         return SEQUENCE
-    return SEQUENCE if rank == 3 and isinstance(spec.shape[-1], int) else FEATURES
+    is_sequence = own == 0 or any(isinstance(size, int) for size in spec.shape)
+    return SEQUENCE if rank == 3 and is_sequence else FEATURES
 
 
 def _with_sizes(spec: InputSpec, values: dict[str, int]) -> InputSpec:
