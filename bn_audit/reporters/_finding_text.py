@@ -10,7 +10,7 @@ from bn_audit.subject.finding import Confidence, Finding, Location
 from bn_audit.subject.report import Audit, Report
 
 if TYPE_CHECKING:
-    from bn_audit.subject.waiver import KnownFinding, WaivedFinding
+    from bn_audit.subject.waiver import KnownFinding, WaivedFinding, Waiver
 
 LONGEST_NAME = 400
 """Characters shown of one name out of a file."""
@@ -54,11 +54,15 @@ def terms(waived: WaivedFinding) -> str:
 def stale(audit: Audit) -> list[str]:
     """Return the waivers and entries of the baseline that nothing answers to any more, a sentence each."""
     unused = [
-        f"waiver of {', '.join(item.codes)} ({item.origin}) found nothing to waive: {item.reason}"
+        f"waiver of {_waived_by(item)} ({item.origin}) found nothing to waive: {item.reason}"
         for item in audit.unused_waivers
     ]
     resolved = [f"{_known(item)} is in the baseline and no longer occurs" for item in audit.resolved]
     return [clean(text) for text in (*unused, *resolved)]
+
+
+def _waived_by(waiver: Waiver) -> str:
+    return ", ".join(waiver.codes) if waiver.intent is None else waiver.intent.value
 
 
 def _known(item: KnownFinding) -> str:

@@ -91,12 +91,7 @@ TABLE = {
     "BN504": ("live-randomness-in-graph", E, {RESUME: N}, ()),
     "BN505": ("state-changes-in-inference", W, {}, ()),
     "BN506": ("tracked-instance-norm", W, {}, ()),
-    "BN507": (
-        "mc-dropout-with-bn-train",
-        E,
-        {RESUME: N, FINETUNE: N},
-        ("BN101", "BN102", "BN301", "BN302", "BN308", "BN309", "BN310"),
-    ),
+    "BN507": ("mc-dropout-with-bn-train", E, {RESUME: N, FINETUNE: N}, ("BN101", "BN102", "BN309")),
     "BN601": ("gradient-frozen-only", W, {}, ()),
     "BN602": ("frozen-statistics-moved", E, {}, ("BN212", "BN224")),
     "BN603": ("frozen-pattern-unmatched", E, {}, ()),

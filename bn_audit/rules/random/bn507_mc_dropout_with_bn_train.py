@@ -11,9 +11,9 @@ Example:
     model.eval()[2].train()                # dropout alone
     torch.save(model, "model.pt")          # silent
 Remedy: call model.eval() and then train() on the dropout modules alone.
-Limits: it looks only where the design is declared; elsewhere BN101 and its kin tell of the same layers. A state dict
-    records no mode, so the question is reported as not checked there. Batch norms without stored statistics are left to
-    BN103, since no mode changes what they do.
+Limits: it looks only where the design is declared, and speaks in place of BN101, BN102 and BN309 there; graphs keep
+    the finding that says how their calls were fixed in training form. A state dict records no mode, so the question is
+    reported as not checked. Batch norms without stored statistics are left to BN103: no mode changes what they do.
 Sources: Gal and Ghahramani 2016, Dropout as a Bayesian Approximation; torch.nn.BatchNorm2d documentation.
 """
 
@@ -67,7 +67,7 @@ RULE = Rule(
     summary="batch norm in training mode under a waiver that declares Monte-Carlo dropout",
     severity=Severity.ERROR,
     overrides={Intent.RESUME: Severity.NOTE, Intent.FINETUNE: Severity.NOTE},
-    supersedes=("BN101", "BN102", "BN301", "BN302", "BN308", "BN309", "BN310"),
+    supersedes=("BN101", "BN102", "BN309"),
     needs=Facts.MODES,
     concerns=concerns,
     check=check,
