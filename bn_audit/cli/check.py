@@ -62,7 +62,8 @@ def check(
         bool,
         typer.Option(
             "--strict/--no-strict",
-            help="Exit with 3 where something was not checked or compared, or no mode is recorded.",
+            help="Exit with 3 where something was not checked or compared, or no mode is recorded, and with 1 for a "
+            "waiver that waives nothing.",
         ),
     ] = False,
     exit_zero: shared.ExitZero = False,
@@ -156,6 +157,7 @@ def _run(targets: Sequence[str], options: Options, reports: Reports, write_basel
     with watched() as watch:
         result = audit.run(targets, options, watch.files, watch.passes)
     reports.write(result, read)
+    run.hint_at_trust(result, trust=options.running.trust)
     if write_baseline is not None:
         configuration.write_baseline(write_baseline, result, read)
     return result.exit_code

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import bn_audit
 from bn_audit import waiving
 
 
@@ -238,3 +239,29 @@ def test_a_waiver_that_lost_its_file_is_told_where_everything_was_audited(run, p
     )
     assert summary(run)["unused_waivers"] == 1
     assert summary(run, "models/eval.pt")["unused_waivers"] == 0
+
+
+def test_batch_sizes_for_some_files_run_these_alone(run, project):
+    fixtures = Path(bn_audit.__file__).parents[1] / "fixtures"
+    for name in ("eval_mode.onnx", "train_mode.onnx"):
+        shutil.copy(fixtures / name, name)
+    configure(
+        """
+        [tool.bn-audit]
+        targets = ["*.onnx"]
+        [[tool.bn-audit.target]]
+        path = "eval_mode.onnx"
+        batch-sizes = [3, 1, 3]
+        """
+    )
+    reports = {report["source"]: report for report in json.loads(run("check", "--format", "json").out)["reports"]}
+    assert [size["batch_size"] for size in reports["eval_mode.onnx"]["sweep"]["sizes"]] == [1, 3]
+    assert reports["train_mode.onnx"]["sweep"] is None
+
+
+def test_a_graph_keeps_what_fixed_its_batch_norms_beside_the_declared_dropout(run, project):
+    shutil.copy(Path(bn_audit.__file__).parents[1] / "fixtures" / "train_mode.onnx", "train_mode.onnx")
+    configure('[tool.bn-audit]\n[[tool.bn-audit.waiver]]\nintent = "mc-dropout"\nreason = "we sample"\n')
+    (report,) = json.loads(run("check", "train_mode.onnx", "--format", "json").out)["reports"]
+    assert {item["code"] for item in report["findings"]} == {"BN301", "BN401", "BN507"}
+    assert [(item["code"], item["design"]) for item in report["waived"]] == [("BN504", "mc-dropout")]
