@@ -102,7 +102,9 @@ def _where(observation: Observation) -> Iterator[tuple[str, str]]:
     if observation.combined_at is not None:
         yield "combined at", place_text(observation.combined_at)
     if observation.restored_by:
-        yield "restored by", f"evaluation mode in {_names(observation.restored_by)}"
+        count = len(observation.restored_by)
+        layers = f"{count} norm layers: " if count > MOST_PLACES else ""
+        yield "restored by", f"evaluation mode in {layers}{_names(observation.restored_by)}"
     if observation.latent:
         yield "latent", f"samples meet without effect on an output today, at {_places(observation.latent)}"
     if observation.quantised_dynamically:

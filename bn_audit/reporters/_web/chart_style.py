@@ -42,7 +42,10 @@ rect.bar { fill: var(--moved); }
 .legend { display: flex; flex-wrap: wrap; gap: .15rem 1rem; font-size: .85rem; margin-top: 0; }
 .key { white-space: nowrap; } .key svg { vertical-align: -2px; }
 .verdict { font-size: 1.05rem; }
-.command { padding: .6rem .9rem; background: var(--panel); border-radius: .2rem; user-select: all; }
+.command {
+  padding: .6rem .9rem; background: var(--panel); border-radius: .2rem; user-select: all; overflow-x: auto;
+  white-space: pre;
+}
 .sizes td:not(:nth-child(2)), .norms td:not(:first-child), .figures td { white-space: nowrap; }
 .figures td { padding-right: .9rem; }
 .sizes td:nth-child(2), .norms td:first-child, .profile td:nth-child(2) { min-width: 9rem; }

@@ -74,14 +74,12 @@ class _Column:
 
 
 def layer_chart(observation: Observation, modes: Mapping[str, Mode]) -> Markup:
-    """Return the profile; nothing where samples meet nowhere or the backend shows no layers.
+    """Return the profile.
 
     Args:
         modes: The mode of each norm layer by its path.
     """
     profile = observation.profile
-    if not profile:
-        return NOTHING
     step = every(len(profile), COLUMNS)
     columns = [_column(profile, start, step, modes) for start in range(0, len(profile), step)]
     scale = log_scale(layer.effect for layer in profile)

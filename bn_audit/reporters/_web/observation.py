@@ -51,10 +51,12 @@ def observation_sections(report: Report) -> Iterator[Markup]:
         yield element("div", size_chart(observation, scale), heat_map(observation, scale), kind="charts")
     if observation.sizes:
         yield _sizes(observation)
-    if not observation.profile and observation.verdict == INDEPENDENT:
-        yield element("p", text("Samples meet nowhere, so there is no profile by layer."), kind="quiet")
     norms = [norm for norm in report.norms if norm.model == observation.model]
-    yield layer_chart(observation, {name: norm.mode for norm in norms for name in (norm.node, norm.path) if name})
+    if any(layer.effect != 0 for layer in observation.profile):
+        yield layer_chart(observation, {name: norm.mode for norm in norms for name in (norm.node, norm.path) if name})
+    elif observation.profile:
+        apart = f"Samples met in none of {plural(len(observation.profile), 'layer')}."
+        yield element("p", text(apart), kind="quiet")
     yield from _norms(norms, observation)
     yield element("h3", text("How it was run"))
     rows = [(label, text(sentence)) for label, sentence in setting(observation)]
@@ -107,8 +109,8 @@ def _norms(norms: Sequence[NormLayer], observation: Observation) -> Iterator[Mar
     header = [text(name) for name in ("layer", "kind", "mode", "channels", "eps", "momentum")]
     header += [text("divergence")] if moved else []
     listed = table(header, (row if moved else row[:-1] for row in rows), kind="norms")
-    count = plural(len(norms), "norm layer") if len(rows) == len(norms) else f"{len(rows)} of {len(norms)} norm layers"
-    yield folded(text(f"{count} and their modes"), listed, is_open=len(norms) <= FEW)
+    count = str(len(norms)) if len(rows) == len(norms) else f"{len(rows)} of {len(norms)}"
+    yield folded(text(f"Modes of the norm layers ({count})"), listed, is_open=len(norms) <= FEW)
 
 
 def _norm(norm: NormLayer, moved: dict[str, float]) -> list[Markup]:
