@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -32,6 +33,12 @@ class Watch(TorchDispatchMode):
     Args:
         before: Called with (operator, its arguments) before it runs, so also where it fails.
     """
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # Hiding this class from torch.compile imports all of it at the first operator, which takes seconds; a model
+        # that was compiled has imported it already.
+        return "torch._dynamo" in sys.modules
 
     def __init__(
         self,
