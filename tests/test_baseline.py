@@ -233,7 +233,13 @@ FINDINGS = st.lists(
 
 
 @given(findings=FINDINGS, order=st.randoms(use_true_random=False))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 def test_what_was_written_is_hidden_in_any_order_and_nothing_else_is(findings: list[Finding], order: Random) -> None:
     known = written(report(*findings))
     turned = [replace(item, locations=tuple(order.sample(item.locations, len(item.locations)))) for item in findings]
