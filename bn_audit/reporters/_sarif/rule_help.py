@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 from bn_audit.reporters._json_values import Json
+from bn_audit.reporters._rule_text import EXAMPLE, WHAT, WHY, sections
 from bn_audit.subject.rule_description import RuleDescription
 
 SHORTEST = 1000
 """GitHub refuses descriptions beyond 1024 characters."""
 
-EXAMPLE = "Example"
-_LABEL = re.compile(r"([A-Z][A-Za-z ]{2,28}):(.*)", re.DOTALL)
 _SPECIAL = re.compile(r"([\\`*{}\[\]<>#|~]|(?<!\w)_|_(?!\w))")
 
 
 def descriptor(rule: RuleDescription) -> dict[str, Json]:
     """Return a ``reportingDescriptor`` (SARIF 2.1.0, section 3.49)."""
     parts = dict(sections(rule.documentation))
-    told = [text for label in ("What it checks", "Why it matters") if (text := parts.get(label))] or [rule.summary]
+    told = [text for label in (WHAT, WHY) if (text := parts.get(label))] or [rule.summary]
     return {
         "id": rule.code,
         "name": "".join(word.capitalize() for word in rule.name.split("-")),
@@ -29,21 +27,6 @@ def descriptor(rule: RuleDescription) -> dict[str, Json]:
         "defaultConfiguration": {"level": rule.severity.value},
         "properties": {"tags": ["batch-normalization", "reliability"]},
     }
-
-
-def sections(documentation: str) -> Iterator[tuple[str, str]]:
-    """Yield (label, text) of a rule's documentation; the first sentence has the label ``""``, a text is one line.
-
-    The example keeps its lines.
-    """
-    for paragraph in re.split(r"\n(?=\S)", documentation.strip()):
-        match = _LABEL.match(paragraph)
-        label, text = (match[1], match[2]) if match else ("", paragraph)
-        if label == EXAMPLE and "\n" in text.strip("\n "):
-            first, _, rest = text.partition("\n")
-            yield label, "\n".join(filter(None, (first.strip(), *(row[4:] for row in rest.rstrip().splitlines()))))
-        else:
-            yield label, " ".join(text.split())
 
 
 def _markdown(rule: RuleDescription) -> str:

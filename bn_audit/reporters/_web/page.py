@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bn_audit.reporters._finding_text import certainty, stale, terms, where
+from bn_audit.reporters._finding_text import stale
 from bn_audit.reporters._portable import portable
-from bn_audit.reporters._verdict import CLEAN, FAIL, INCOMPLETE, MATCH, NOT_AUDITED, purpose, strictly, tally, verdict
+from bn_audit.reporters._verdict import purpose, strictly, tally, verdict
 from bn_audit.reporters._web.chart_style import CHART_STYLE
 from bn_audit.reporters._web.comparison import comparison_sections
+from bn_audit.reporters._web.findings import accepted, findings
 from bn_audit.reporters._web.markup import (
     NOTHING,
     Markup,
@@ -21,11 +22,11 @@ from bn_audit.reporters._web.markup import (
     text,
 )
 from bn_audit.reporters._web.observation import observation_sections
+from bn_audit.reporters._web.overview import anchor, overview, rules, verdict_badge
 from bn_audit.reporters._web.script import SCRIPT, SCRIPT_SOURCE
 from bn_audit.reporters._web.style import STYLE
 from bn_audit.reporters._words import MODE_WORDS, plural, size_text
 from bn_audit.styled import clean
-from bn_audit.subject.finding import Finding
 from bn_audit.subject.norm import Mode
 from bn_audit.subject.report import Audit, Failed, Report
 from bn_audit.subject.subject import Model
@@ -34,14 +35,6 @@ from bn_audit.version import VERSION
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 """What the page may load: nothing; its own style, and with charts its own script, named by its digest. Names out of a
 file could not run a script even as markup."""
-
-PATTERNS = 40
-"""Folded patterns of paths shown for one finding."""
-
-LONGEST_PLACES = 8000
-"""Characters of them all."""
-
-VERDICT_KINDS = {FAIL: "error", NOT_AUDITED: "error", INCOMPLETE: "error", CLEAN: "good", MATCH: "good"}
 
 
 def document(audit: Audit) -> str:
@@ -65,7 +58,9 @@ def document(audit: Audit) -> str:
         (
             element("h1", text(title)),
             element("p", text(summary), kind="quiet"),
-            *(_section(report, audit) for report in audit.reports),
+            overview(audit),
+            *(_section(report, audit, number) for number, report in enumerate(audit.reports, start=1)),
+            rules(audit),
             _stale(audit),
             _listed(audit),
             element("footer", text(f"bn-audit {VERSION}. bn-audit explain CODE tells why a rule exists.")),
@@ -80,12 +75,13 @@ def _title(audit: Audit) -> str:
     return f"bn-audit: {names[0]}" if len(names) == 1 else f"bn-audit: {plural(len(names), 'source')}"
 
 
-def _section(report: Report, audit: Audit) -> Markup:
+def _section(report: Report, audit: Audit, number: int) -> Markup:
     result = verdict(report, audit.fail_on)
+    described = frozenset(rule.code for rule in audit.rules)
     header = element(
         "header",
         element("h2", code(report.source)),
-        badge(result.word, VERDICT_KINDS.get(result.word, "warning")),
+        verdict_badge(result.word),
         element("span", text("; ".join(result.details)), kind="quiet"),
         kind="source",
     )
@@ -95,13 +91,14 @@ def _section(report: Report, audit: Audit) -> Markup:
             (
                 header,
                 facts(_facts(report, audit)),
-                *_findings(report),
-                *_accepted(report),
+                *findings(report, described),
+                *accepted(report, described),
                 *observation_sections(report),
                 *comparison_sections(report),
                 *_gaps(report),
             )
         ),
+        id=anchor(number),
     )
 
 
@@ -138,44 +135,6 @@ def _facts(report: Report, audit: Audit) -> Iterator[tuple[str, Markup]]:
 def _form(model: Model) -> str:
     known = {Mode.TRAIN: ", root in train mode", Mode.EVAL: ", root in eval mode"}
     return f"{model.form.value}{known.get(model.mode, '')}"
-
-
-def _findings(report: Report) -> Iterator[Markup]:
-    if report.findings:
-        yield element("h3", text("Findings"))
-    for finding in sorted(report.findings, key=lambda finding: -finding.severity.rank):
-        yield _finding(finding)
-
-
-def _finding(finding: Finding, accepted: Markup = NOTHING) -> Markup:
-    """Return a finding; one that is accepted shows why, and stays out of the colours of the gate."""
-    kind = finding.severity.value
-    head = joined(
-        (
-            badge(kind, "" if accepted else kind),
-            element("strong", text(f" {finding.code} {finding.name}")),
-            text(f"{certainty(finding)}: {finding.message}"),
-        ),
-        "",
-    )
-    places = where(finding, PATTERNS)
-    shown = element("p", element("span", text("where "), kind="quiet"), code(places, LONGEST_PLACES))
-    fix = element("p", element("span", text("fix "), kind="quiet"), text(finding.remedy))
-    rows = (element("p", head), accepted, shown if places else NOTHING, fix)
-    return element("article", *rows, kind="" if accepted else kind)
-
-
-def _accepted(report: Report) -> Iterator[Markup]:
-    """Yield what a waiver or a baseline takes out of the gate; shown, never silent."""
-    if report.waived:
-        yield element("h3", text("Waived"))
-    for item in report.waived:
-        label = element("span", text(f"waived{terms(item)} "), kind="quiet")
-        yield _finding(item.finding, element("p", label, text(item.reason)))
-    if report.baselined:
-        known = element("p", element("span", text("known, in the baseline"), kind="quiet"))
-        summary = text(f"{plural(len(report.baselined), 'finding')} known, in the baseline")
-        yield folded(summary, *(_finding(finding, known) for finding in report.baselined))
 
 
 def _stale(audit: Audit) -> Markup:

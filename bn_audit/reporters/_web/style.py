@@ -42,6 +42,10 @@ article.note { border-left-color: var(--note); }
 article > * { color: var(--ink); } article .badge { color: inherit; } article .quiet { color: var(--quiet); }
 article.error .badge { color: var(--error); } article.warning .badge { color: var(--warning); }
 article.note .badge { color: var(--note); }
+a { color: inherit; text-decoration-color: var(--rule); text-underline-offset: .2em; }
+a:hover { text-decoration-color: currentColor; }
+table.overview td:first-child { min-width: 9rem; }
+table.overview td:nth-child(2) { white-space: nowrap; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .6rem .25rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--rule); }
