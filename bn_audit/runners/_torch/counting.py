@@ -12,7 +12,6 @@ import torch
 from bn_audit.runners._torch.layers import norm_layers
 from bn_audit.runners._torch.watching import Watch, tensors_of
 from bn_audit.runners._torch.whereabouts import Whereabouts
-from bn_audit.subject.norm import NormLayer
 from bn_audit.subject.observation import Place
 from bn_audit.subject.run import Calls
 
@@ -50,7 +49,7 @@ def counted(module: torch.nn.Module, run: Callable[[Callable[..., object], Watch
             count.calls += 1
             count.registered.add(path)
             _, norm = norms[path]
-            if norm.uses_batch_statistics and not _has_operator(norm):
+            if norm.uses_batch_statistics:
                 count.batch_statistics[where.place()] = None
 
     where = Whereabouts(module, on_enter=entered)
@@ -81,16 +80,17 @@ def counted(module: torch.nn.Module, run: Callable[[Callable[..., object], Watch
         norm_calls=count.calls,
         registered=len(count.registered),
         unregistered=tuple(count.unregistered),
-        batch_statistics=tuple(count.batch_statistics),
+        batch_statistics=_without_repeats(list(count.batch_statistics)),
         ungated_dropout=tuple(count.ungated),
         untrained=_all_initial([norms[path][0] for path in count.registered]),
         dynamic_ranges=tuple(count.dynamic),
     )
 
 
-def _has_operator(norm: NormLayer) -> bool:
-    """Return whether the layer is one of torch's own, whose calls show as operators."""
-    return norm.type_name.startswith("torch.nn.modules.batchnorm.")
+def _without_repeats(places: Sequence[Place]) -> tuple[Place, ...]:
+    """Return the places without the layers whose operator is among them too."""
+    named = {place.path for place in places if place.op}
+    return tuple(place for place in places if place.op or place.path not in named)
 
 
 def _is_over_batch(arguments: Sequence[object]) -> bool:
