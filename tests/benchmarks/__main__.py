@@ -35,6 +35,9 @@ TINY_FACTOR = 1.8
 GROWTH_FACTOR = 1.3
 """Time on four times the convolution weights: equal but for noise."""
 
+GUARD_SHARE = 0.03
+"""Of a forward pass at batch size 1 that a guarded block may add."""
+
 FREE_BYTES = 1 << 20
 """What a check may read beside pickle, headers and batch-norm tensors."""
 
@@ -69,6 +72,7 @@ def main() -> int:
         rows += against_loading(kind, options.cache, options.rounds)
     rows += start_up(options.cache, options.rounds)
     rows += growth(options.cache, options.rounds)
+    rows += guarding(options.rounds)
     show(rows)
     return 0 if all(row.kept for row in rows) else 1
 
@@ -143,6 +147,26 @@ def growth(cache: Path, rounds: int) -> list[Row]:
     )
     weights = f"{light.stat().st_size >> 20} to {heavy.stat().st_size >> 20} MiB"
     return [at_most(f"four times the convolution weights ({weights})", GROWTH_FACTOR, other, one)]
+
+
+def guarding(rounds: int) -> list[Row]:
+    """Compare what a guard adds with a forward pass of a network of the size of ResNet-50, at batch size 1."""
+    done = subprocess.run(
+        [sys.executable, str(HERE / "guarded.py"), str(10 * rounds)], env=environment(), capture_output=True, check=True
+    )
+    took = json.loads(done.stdout)
+    added = {"a block around one pass": took["block"] + took["watching"], "each further pass": took["watching"]}
+    return [
+        Row(
+            what=f"guard: {what}",
+            ours=f"{seconds * 1e3:.2f} ms",
+            theirs=f"{took['pass'] * 1e3:.1f} ms",
+            result=f"{seconds / took['pass']:+.1%}",
+            budget=f"<= {GUARD_SHARE:+.0%}",
+            kept=seconds <= GUARD_SHARE * took["pass"],
+        )
+        for what, seconds in added.items()
+    ]
 
 
 def artifact(kind: str, cache: Path) -> Path:
