@@ -12,13 +12,13 @@ Example:
         parameter.requires_grad_(False)
     model.train()
     torch.save(model, "model.pt")  # BN601: the statistics of model[1] still move
-Remedy: also call eval() on the frozen layers after each model.train(), for instance in an overridden train(), or use
-    FrozenBatchNorm.
+Remedy: bn_audit.freeze_bn(model, patterns, affine=True) keeps the layers in evaluation through every model.train();
+    without it, call eval() on them after each one, for instance in an overridden train(), or use FrozenBatchNorm.
 Limits: a model whose parameters are all frozen is an inference copy and silent (BN101 judges its mode); where the file
     does not say whether others take gradients, confidence is medium. Trainable scales over statistics fixed by eval()
     are a common recipe and silent. Domain adaptation that moves only the statistics (AdaBN) is found. State dicts do
     not record gradients.
-Sources: pytorch/pytorch issues 86590 and 66073; torchvision.ops.FrozenBatchNorm2d.
+Sources: pytorch/pytorch issues 86590 and 66073; torchvision.ops.FrozenBatchNorm2d; bn_audit.freeze_bn.
 """
 
 from __future__ import annotations
@@ -74,6 +74,6 @@ RULE = Rule(
     needs=Facts.GRADIENTS | Facts.MODES,
     concerns=concerns,
     check=check,
-    remedy="Call eval() on the frozen layers after each model.train(), for instance in an overridden train(), or use "
-    "FrozenBatchNorm.",
+    remedy="Keep the frozen layers in evaluation through every model.train(): bn_audit.freeze_bn(model, patterns), an "
+    "overridden train(), or FrozenBatchNorm.",
 )

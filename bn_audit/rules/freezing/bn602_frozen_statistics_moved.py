@@ -12,8 +12,9 @@ Example:
     model.requires_grad_(False).train()         # the statistics still move
     model(torch.randn(4, 3, 8, 8))
     torch.save(model.state_dict(), "after.pt")  # bn-audit compare before.pt after.pt --frozen '*': BN602
-Remedy: call eval() on the frozen layers after every model.train(), in an overridden train(), and keep their parameters
-    out of the optimizer.
+Remedy: bn_audit.freeze_bn(model, patterns) before the run, with the same patterns, keeps the layers in evaluation
+    through every model.train() (or call eval() on them in an overridden train()); keep their parameters out of the
+    optimizer. bn_audit.guard(model) around the validation pass names a layer whose statistics still move.
 Limits: equal within 1e-6 (float32), 1e-3 (float16) or 8e-3 (bfloat16); a batch counter that moved over equal statistics
     is not counted. It does not say when they moved.
 Sources: pytorch/pytorch issues 66073 and 86590; mmdetection ResNet.train with norm_eval.
@@ -74,7 +75,7 @@ RULE = Rule(
     concerns=concerns,
     supersedes=("BN212", "BN224"),
     check=check,
-    remedy="Call eval() on the frozen layers after every model.train(), in an overridden train(), and keep their "
-    "parameters out of the optimizer.",
+    remedy="Keep the frozen layers in evaluation through every model.train(), with bn_audit.freeze_bn(model, patterns) "
+    "or an overridden train(), and their parameters out of the optimizer.",
     compares=True,
 )

@@ -11,7 +11,8 @@ Example:
     torch.save(model, "model.pt")         # training mode is the default: BN101
     torch.save(model.eval(), "model.pt")  # silent
 Remedy: call model.eval() right before saving. For a training checkpoint, where training mode is normal, use
-    --intent resume or --intent finetune.
+    --intent resume or --intent finetune. In a program that runs the model, bn_audit.guard(model) around inference
+    stops such a layer and names it.
 Limits: a state dict records no mode, so the question is reported as not checked (see BN111). Layers that ignore the
     flag are silent: InstanceNorm, FrozenBatchNorm, normalisers that always use their running values. A layer without
     running statistics is left to BN103 and one that never saw data to BN217, because eval() changes neither. Models

@@ -12,7 +12,8 @@ Example:
     model.append(nn.BatchNorm2d(8))  # a new layer is in training mode: BN102
     torch.save(model, "model.pt")
 Remedy: call model.eval() after the last change to the model, right before saving. Where frozen layers of a training
-    checkpoint are in evaluation mode on purpose, use --intent resume or --intent finetune.
+    checkpoint are in evaluation mode on purpose, use --intent resume or --intent finetune; bn_audit.freeze_bn(model,
+    patterns) freezes and bn_audit.unfreeze_bn(model) restores them without leaving some behind.
 Limits: each model of a file is judged alone, so a generator in evaluation mode beside a discriminator in training mode
     is not mixed. Layers that ignore the flag, or that eval() cannot change (BN103, BN108, BN217), are not compared.
     Replaces BN101 for the same layers.
