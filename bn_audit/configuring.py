@@ -48,6 +48,17 @@ def for_source(options: Options, source: str) -> Options:
     return options
 
 
+def idle_paths(options: Options, sources: Sequence[str]) -> tuple[PathSettings, ...]:
+    """Return what is set for some sources and matches none of these."""
+    from bn_audit.subject.source_name import is_match, within
+
+    return tuple(
+        found
+        for found in options.paths
+        if not any(is_match(found.path, within(source, found.directory or ".")) for source in sources)
+    )
+
+
 def _with_path(options: Options, found: PathSettings) -> Options:
     values = dict(found.values)
     run = {name: values.pop(name) for name in SWEEP_FIELDS if name in values}

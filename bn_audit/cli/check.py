@@ -157,6 +157,7 @@ def _run(targets: Sequence[str], options: Options, reports: Reports, write_basel
     with watched() as watch:
         result = audit.run(targets, options, watch.files, watch.passes)
     reports.write(result, read)
+    configuration.warn_of_idle_paths(options, result)
     run.hint_at_trust(result, trust=options.running.trust)
     if write_baseline is not None:
         configuration.write_baseline(write_baseline, result, read)

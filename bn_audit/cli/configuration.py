@@ -99,6 +99,19 @@ def compares(options: Options) -> bool:
     return options.against is not None or any("against" in found.values for found in options.paths)
 
 
+def warn_of_idle_paths(options: Options, result: Audit) -> None:
+    """Say on stderr which tables of the settings matched nothing although every configured target was audited."""
+    if not options.covers_settings:
+        return
+    from bn_audit.configuring import idle_paths
+
+    sources = [report.source for report in result.reports] + [source for source, _reason in result.listed]
+    for found in idle_paths(options, sources):
+        complain(
+            f"{found.origin}: {found.path!r} matches nothing that was audited: correct the glob or remove the table"
+        )
+
+
 def check_baseline(write: Path | None, options: Options) -> None:
     """Refuse what could not become a baseline, before anything is audited.
 

@@ -241,6 +241,18 @@ def test_a_waiver_that_lost_its_file_is_told_where_everything_was_audited(run, p
     assert summary(run, "models/eval.pt")["unused_waivers"] == 0
 
 
+def test_a_glob_that_matches_nothing_is_told_where_everything_was_audited(run, project):
+    configure(
+        '[tool.bn-audit]\ntargets = ["models/"]\n'
+        '[[tool.bn-audit.target]]\npath = "models/trian.pt"\nintent = "resume"\n'
+        '[[tool.bn-audit.target]]\npath = "models/eval.pt"\nintent = "resume"\n'
+    )
+    told = "bn-audit: pyproject.toml: target 1: 'models/trian.pt' matches nothing that was audited"
+    assert run("check").err.startswith(told)
+    assert run("check").err.count("\n") == 1
+    assert run("check", "models/train.pt").err == ""
+
+
 def test_batch_sizes_for_some_files_run_these_alone(run, project):
     fixtures = Path(bn_audit.__file__).parents[1] / "fixtures"
     for name in ("eval_mode.onnx", "train_mode.onnx"):
