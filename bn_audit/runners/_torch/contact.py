@@ -1,22 +1,18 @@
-"""Which layer sees which input first: a run without values, stopped by nothing but the model's own errors."""
+"""Which layer sees which input first: a run that ends as soon as that is known, or with the model's own error."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
-from torch.nn.parameter import is_lazy
 from torch.utils.weak import WeakIdKeyDictionary
 
 from bn_audit.runners._torch.calling import Parameters, said_errors
+from bn_audit.runners._torch.copying import Original
 from bn_audit.runners._torch.outputs import tensors_in
-from bn_audit.runners._torch.state import own_copies
 from bn_audit.runners._torch.surroundings import seeded, undisturbed
 from bn_audit.runners._torch.watching import Tensors, Watch, tensors_of
-
-META = torch.device("meta")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,85 +30,81 @@ class Contact:
 
 @dataclass(slots=True)
 class Attempt:
-    """What one run without values showed.
+    """How one run ended.
 
     Attributes:
-        contacts: By the name of the input.
         error: Why it failed; ``""`` where it ran to its end.
         output_shapes: Of a run that did.
     """
 
-    contacts: dict[str, Contact] = field(default_factory=dict)
     error: str = ""
     output_shapes: tuple[tuple[int, ...], ...] = ()
 
 
-def without_values(module: torch.nn.Module) -> torch.nn.Module | None:
-    """Return a copy of the module on the meta device, made without copying values; None where that fails."""
-    memo: dict[int, object] = {}
-    for child in module.modules():
-        for tensor in (*child._parameters.values(), *child._buffers.values()):
-            if tensor is None or is_lazy(tensor) or id(tensor) in memo:
-                continue
-            empty = torch.empty_like(tensor, device=META)
-            memo[id(tensor)] = torch.nn.Parameter(empty, False) if isinstance(tensor, torch.nn.Parameter) else empty
-    copied: list[torch.nn.Module] = []
-
-    def attempt() -> None:
-        memo.update((id(value), replacement) for value, replacement in own_copies(module))
-        copied.append(copy.deepcopy(module, memo).to(META))
-
-    return None if said_errors(attempt) else copied[0]
+class _AllSeen(BaseException):
+    """Ends a run, past any ``except Exception`` of the model."""
 
 
-def try_on_meta(
-    module: torch.nn.Module,
+def first_contacts(
+    original: Original,
     parameters: Parameters,
     inputs: Mapping[str, torch.Tensor],
     wants: Callable[[torch.nn.Module], bool],
-) -> Attempt:
-    """Run a model on the meta device and note which layer each input reaches first.
+) -> dict[str, Contact]:
+    """Run a model until each input has reached a layer, or until the model fails.
 
     Args:
         wants: Whether a layer says what its input looks like.
     """
-    attempt = Attempt()
+    contacts: dict[str, Contact] = {}
     sources = WeakIdKeyDictionary({tensor: frozenset({name}) for name, tensor in inputs.items()})
 
     def see(_func: object, given: Tensors, made: Tensors) -> None:
         origins = frozenset().union(*(sources.get(tensor, frozenset()) for tensor in given))
-        if origins:
-            for tensor in made:
-                sources[tensor] = origins
+        for tensor in made if origins else ():
+            sources[tensor] = origins
 
     def reached(path: str) -> Callable[[torch.nn.Module, object, object], None]:
         def note(child: torch.nn.Module, args: object, kwargs: object) -> None:
             for tensor in tensors_of((args, *kwargs.values()) if isinstance(kwargs, dict) else args):
-                for name in sources.get(tensor, frozenset()):
-                    if name not in attempt.contacts:
-                        attempt.contacts[name] = Contact(module=child, path=path, shape=tuple(tensor.shape))
+                for name in sources.get(tensor, frozenset()) - contacts.keys():
+                    contacts[name] = Contact(module=child, path=path, shape=tuple(tensor.shape))
+            if len(contacts) == len(inputs):
+                raise _AllSeen
 
         return note
 
-    hooks = [
-        child.register_forward_pre_hook(reached(path), with_kwargs=True)
-        for path, child in module.named_modules()
-        if wants(child)
-    ]
     arguments, named = parameters.bind(inputs)
+    with undisturbed(), original.fresh() as fresh, seeded(0), Watch(see):
+        hooks = [
+            child.register_forward_pre_hook(reached(path), with_kwargs=True)
+            for path, child in fresh.module.named_modules()
+            if wants(child) and not isinstance(child, torch.jit.ScriptModule)
+        ]
+        try:
+            said_errors(lambda: fresh.module(*arguments, **named))
+        except _AllSeen:
+            pass
+        finally:
+            for hook in hooks:
+                hook.remove()
+    return contacts
 
-    def run() -> None:
-        answer = module(*arguments, **named)
-        attempt.output_shapes = tuple(_shapes(answer))
 
-    try:
-        with undisturbed(), seeded(0), Watch(see):
-            attempt.error = said_errors(run)
-    finally:
-        for hook in hooks:
-            hook.remove()
+def attempted(original: Original, parameters: Parameters, inputs: Mapping[str, torch.Tensor]) -> Attempt:
+    """Return how a run on these inputs ends."""
+    attempt = Attempt()
+    arguments, named = parameters.bind(inputs)
+    with undisturbed(), original.fresh() as fresh, seeded(0):
+
+        def run() -> None:
+            attempt.output_shapes = tuple(_shapes(fresh.module(*arguments, **named)))
+
+        attempt.error = said_errors(run)
     return attempt
 
 
 def _shapes(answer: object) -> Iterator[tuple[int, ...]]:
-    yield from (tuple(value.shape) for _, value in tensors_in(answer) if isinstance(value, torch.Tensor))
+    for _, value in tensors_in(answer):
+        if isinstance(value, torch.Tensor) and not value.is_nested:
+            yield tuple(value.shape)

@@ -10,12 +10,12 @@ import torch
 
 from bn_audit.runners._torch.arrays import dtype_name, dtype_named
 from bn_audit.runners._torch.calling import Parameters
-from bn_audit.runners._torch.contact import META, Attempt, Contact, try_on_meta, without_values
+from bn_audit.runners._torch.contact import Contact, attempted, first_contacts
+from bn_audit.runners._torch.copying import Original
 from bn_audit.runners._torch.shapes import TOKENS, Wanted, wanted_by
 from bn_audit.subject.run import InputSpec
 
 TRIAL_BATCH = 5
-MAX_TRIALS = 60
 MAX_CANDIDATES = 40
 START = ((3, 64, 64), (TOKENS,), (TOKENS, 32), (1, 28, 28))
 """Shapes with which inputs are sent in, to see which layer they reach, before anything is known about them."""
@@ -46,62 +46,76 @@ class Guess:
             origin=self.origin,
         )
 
-    def on_meta(self) -> torch.Tensor:
-        """Return a batch without values."""
+    def batch(self, device: torch.device) -> torch.Tensor:
+        """Return a batch of this form."""
         shape = list(self.shape)
         shape.insert(self.batch_axis, TRIAL_BATCH)
-        return torch.empty(shape, dtype=dtype_named(self.dtype), device=META)
+        dtype = dtype_named(self.dtype)
+        generator = torch.Generator().manual_seed(TRIAL_BATCH)
+        if dtype.is_floating_point or dtype.is_complex:
+            values = torch.randn(shape, generator=generator)
+        else:
+            values = torch.randint(0, self.highest or 2, shape, generator=generator)
+        return values.to(dtype).to(device)
 
 
-def candidates(module: torch.nn.Module, parameters: Parameters, dtype: torch.dtype) -> Iterator[tuple[InputSpec, ...]]:
-    """Yield what the inputs may look like: first what ran without values, the rest in the order of likelihood."""
-    names = parameters.inputs()
-    meta = without_values(module)
-    guesses = _explore(meta, module, parameters, names, dtype)
-    pool = list(itertools.islice(combined(names, guesses), MAX_TRIALS))
-    ranked = _ranked(pool, meta, parameters, names) if meta is not None else pool
-    for combination in ranked[:MAX_CANDIDATES]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trials:
+    """A model to try inputs on.
+
+    Attributes:
+        dtype: Of its floating-point inputs.
+    """
+
+    original: Original
+    parameters: Parameters
+    dtype: torch.dtype
+    device: torch.device
+
+    def inputs(self, trial: Mapping[str, Guess]) -> dict[str, torch.Tensor]:
+        """Return a batch for each input."""
+        return {name: guess.batch(self.device) for name, guess in trial.items()}
+
+
+def candidates(trials: Trials) -> Iterator[tuple[InputSpec, ...]]:
+    """Yield what the inputs may look like: first what ran, the rest in the order of likelihood."""
+    names = trials.parameters.inputs()
+    guesses = _explore(trials, names)
+    pool = list(itertools.islice(combined(names, guesses), MAX_CANDIDATES))
+    for combination in _ranked(pool, trials, names):
         yield tuple(guess.spec(name) for name, guess in zip(names, combination, strict=True))
 
 
-def _explore(
-    meta: torch.nn.Module | None,
-    module: torch.nn.Module,
-    parameters: Parameters,
-    names: Sequence[str],
-    dtype: torch.dtype,
-) -> dict[str, list[Guess]]:
+def _explore(trials: Trials, names: Sequence[str]) -> dict[str, list[Guess]]:
     """Return the forms of each input by the layers they reach; by the order of registration where that fails."""
     known: dict[str, list[Guess]] = {}
-    if meta is not None:
-        for start in START:
-            for _ in names:  # each turn may let the run come as far as the next input
-                trial = {
-                    name: known[name][0] if name in known else Guess(shape=start, dtype=dtype_name(dtype))
-                    for name in names
-                }
-                found = _reached(_try(meta, parameters, trial), trial, dtype, known)
-                known.update(found)
-                if not found:
-                    break
-    fallback = list(by_registration(module, dtype))
+    for start in START:
+        for _ in names:  # each turn may let the run come as far as the next input
+            trial = {
+                name: known[name][0] if name in known else Guess(shape=start, dtype=dtype_name(trials.dtype))
+                for name in names
+            }
+            found = _reached(trials, trial, known)
+            known.update(found)
+            if not found:
+                break
+        if len(known) == len(names):
+            break
+    fallback = list(by_registration(trials.original.module, trials.dtype))
     for name in names:
-        known.setdefault(name, by_name(name, known, names, dtype) or fallback)
+        known.setdefault(name, by_name(name, known, names, trials.dtype) or fallback)
     return known
 
 
-def _try(meta: torch.nn.Module, parameters: Parameters, trial: Mapping[str, Guess]) -> Attempt:
-    inputs = {name: guess.on_meta() for name, guess in trial.items()}
-    return try_on_meta(meta, parameters, inputs, lambda child: wanted_by(child, "", torch.float32) is not None)
+def _reached(trials: Trials, trial: Mapping[str, Guess], known: Mapping[str, object]) -> dict[str, list[Guess]]:
+    def wants(child: torch.nn.Module) -> bool:
+        return wanted_by(child, "", trials.dtype) is not None
 
-
-def _reached(
-    attempt: Attempt, trial: Mapping[str, Guess], dtype: torch.dtype, known: Mapping[str, object]
-) -> dict[str, list[Guess]]:
     found = {}
-    for name, contact in attempt.contacts.items():
-        wanted = wanted_by(contact.module, contact.path, dtype)
-        if name not in known and name in trial and wanted is not None:
+    inputs = trials.inputs(trial)
+    for name, contact in first_contacts(trials.original, trials.parameters, inputs, wants).items():
+        wanted = wanted_by(contact.module, contact.path, trials.dtype)
+        if name not in known and wanted is not None:
             found[name] = list(_forms(wanted, contact, trial[name]))
     return found
 
@@ -192,18 +206,20 @@ def combined(names: Sequence[str], guesses: Mapping[str, list[Guess]]) -> Iterat
         yield from (mixture for mixture in itertools.product(*lists) if mixture not in aligned)
 
 
-def _ranked(
-    pool: list[tuple[Guess, ...]], meta: torch.nn.Module, parameters: Parameters, names: Sequence[str]
-) -> list[tuple[Guess, ...]]:
-    """Return the combinations, those first that run, and of these those whose outputs have an axis of samples."""
-    ranks: dict[int, int] = {}
+def _ranked(pool: list[tuple[Guess, ...]], trials: Trials, names: Sequence[str]) -> Iterator[tuple[Guess, ...]]:
+    """Yield the combinations, those first that run, and of these those whose outputs have an axis of samples."""
+    without_axis: list[int] = []
+    failed: list[int] = []
     for index, combination in enumerate(pool):
-        attempt = _try(meta, parameters, dict(zip(names, combination, strict=True)))
-        follows = any(_follows(shape) for shape in attempt.output_shapes)
-        ranks[index] = 2 if attempt.error else 0 if follows else 1
-        if ranks[index] == 0 and combination[0].batch_axis == 0:
-            break
-    return [pool[index] for index in sorted(range(len(pool)), key=lambda index: (ranks.get(index, 2), index))]
+        inputs = trials.inputs(dict(zip(names, combination, strict=True)))
+        attempt = attempted(trials.original, trials.parameters, inputs)
+        if attempt.error:
+            failed.append(index)
+        elif any(_follows(shape) for shape in attempt.output_shapes):
+            yield combination
+        else:
+            without_axis.append(index)
+    yield from (pool[index] for index in (*without_axis, *failed))
 
 
 def _follows(shape: tuple[int, ...]) -> bool:

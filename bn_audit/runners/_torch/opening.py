@@ -11,7 +11,7 @@ from bn_audit.errors import RunError, UnsupportedRunError
 from bn_audit.runners._torch.arrays import dtype_named
 from bn_audit.runners._torch.calling import Parameters, models_errors, parameters_of
 from bn_audit.runners._torch.copying import Original
-from bn_audit.runners._torch.deduction import candidates
+from bn_audit.runners._torch.deduction import Trials, candidates
 from bn_audit.runners._torch.exported import program_candidates, program_inputs
 from bn_audit.runners._torch.layers import floating_type, settable_paths, state_names
 from bn_audit.runners._torch.scripted import schema_parameters, scripted_candidates
@@ -80,7 +80,9 @@ def opened_module(
                 module=module,
                 device=device,
                 parameters=parameters,
-                candidates=lambda: candidates(module, parameters, floating_type(module)),
+                candidates=lambda original: candidates(
+                    Trials(original=original, parameters=parameters, dtype=floating_type(module), device=device)
+                ),
                 remarks=remarks,
                 norm_paths=settable_paths(module),
                 state_names=state_names(module),
@@ -128,7 +130,7 @@ def opened_script(job: Job, *, runner: str) -> Iterator[TorchSession]:
                 module=module,
                 device=device,
                 parameters=parameters,
-                candidates=lambda: scripted_candidates(module, parameters, device),
+                candidates=lambda _: scripted_candidates(module, parameters, device),
                 norm_paths=settable_paths(module),
                 state_names=state_names(module),
                 has_modules=False,
@@ -152,7 +154,7 @@ def opened_program(job: Job, *, runner: str) -> Iterator[TorchSession]:
                 module=module,
                 device=device,
                 parameters=inputs,
-                candidates=lambda: program_candidates(inputs, program),
+                candidates=lambda _: program_candidates(inputs, program),
                 fixed_batch=inputs.fixed_batch,
                 state_names=state_names(module),
                 can_set_mode=False,

@@ -46,7 +46,7 @@ class Loaded:
     module: torch.nn.Module
     device: torch.device
     parameters: Parameters | ProgramInputs
-    candidates: Callable[[], Iterator[tuple[InputSpec, ...]]]
+    candidates: Callable[[Original], Iterator[tuple[InputSpec, ...]]]
     fixed_batch: int | None = None
     remarks: tuple[str, ...] = ()
     norm_paths: tuple[str, ...] = ()
@@ -113,7 +113,7 @@ class TorchSession:
 
     def input_candidates(self) -> Iterator[tuple[InputSpec, ...]]:
         """Yield what the inputs may look like, the most likely first."""
-        return self.loaded.candidates()
+        return self.loaded.candidates(self._original)
 
     def run(
         self,
