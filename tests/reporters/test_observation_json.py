@@ -96,6 +96,12 @@ def test_what_json_has_no_number_for_is_a_string():
     assert row["samples"] == [0.0, "nan", "inf", 1e-9, 2.0]
 
 
+def test_the_figures_are_those_of_the_observation():
+    written = sweep("sweep_companions")
+    assert (written["reference_size"], written["effect"], written["noise_floor"]) == (8, 0.132, 1.3e-6)
+    assert written["first_divergence"]["type"] == "torch.nn.modules.batchnorm.BatchNorm2d"
+
+
 def test_a_report_without_a_run_has_none():
     assert parsed(hand_made.CLEAN)["reports"][0]["sweep"] is None
     jsonschema.Draft202012Validator(SCHEMA).validate(parsed(hand_made.CLEAN))

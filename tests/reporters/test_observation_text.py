@@ -105,8 +105,9 @@ def test_what_is_no_number_fills_the_bar(effect):
     assert bars([effect, 0.1], 1e-4)[0].endswith("█")
 
 
-def test_equal_bits_have_no_bar():
+def test_equal_bits_have_no_bar_and_anything_else_has_one():
     assert set(bars([0.0, 0.1], None)[0]) == {"·"}
+    assert bars([2e-300, 1.0], None)[0].startswith("█·")
 
 
 def test_of_many_sizes_those_that_moved_most_are_shown():
@@ -181,6 +182,8 @@ def test_nothing_is_clean_that_the_run_left_open(changes, said):
 def test_a_finding_says_it_and_the_verdict_does_not_repeat_it():
     found = report(findings=(finding(severity=Severity.ERROR),), observation=observation(verdict=CONTENT))
     assert "verdict: FAIL (1 error)\n" in text(audit(found))
+    stateful = report(findings=(finding(severity=Severity.ERROR),), observation=observation(flags=(STATEFUL, RNG)))
+    assert "verdict: FAIL (1 error)\n" in text(audit(stateful))
     inconclusive = report(findings=(finding(severity=Severity.ERROR),), observation=observation(verdict=INCONCLUSIVE))
     assert "verdict: FAIL (1 error; the run was inconclusive)\n" in text(audit(inconclusive))
 

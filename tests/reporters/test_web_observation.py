@@ -131,6 +131,11 @@ def test_the_band_ends_where_its_figure_lies():
     assert float(top) + float(height) == 200
 
 
+def test_equal_bits_lie_on_the_ground_and_what_is_no_number_at_the_top():
+    sizes = (size(1, 0.0), size(2, math.nan), size(3, 0.1))
+    assert heights(run(sizes=sizes, reference_size=None))[:2] == [200, 0]
+
+
 @pytest.mark.parametrize(
     ("effect", "shape"),
     [(0.0, "below"), (1e-7, "below"), (1.3e-6, "below"), (1.4e-6, "above"), (math.inf, "failed"), (math.nan, "failed")],
@@ -211,6 +216,13 @@ def test_the_first_divergence_is_marked_in_its_layer():
     assert first_line(hand_made_sweeps.COMPANIONS) == f"{100 * 16.5 / 48:.5g}%"
     unplaced = run(verdict=CONTENT, profile=layers(10, first=4))
     assert first_line(unplaced) == "45%"
+    later = run(verdict=CONTENT, profile=layers(10, first=4), first_divergence=Place(path="layer0.2.bn"))
+    assert first_line(later) == "75%"
+
+
+def test_samples_that_meet_nowhere_need_no_chart():
+    assert "Samples met in none of 10 layers" in rendered(run(profile=layers(10, first=10)))
+    assert "Divergence by layer" not in rendered(run(profile=layers(10, first=10)))
 
 
 def test_many_layers_share_bars_and_the_largest_is_shown():
@@ -234,5 +246,6 @@ def test_a_page_of_very_many_figures_stays_small():
     of = audit(report(norms=norms_of(profile, trained=(profile[1900].path,)), observation=observed))
     written = rendered(of)
     assert len(written) < PAGE_LIMIT
-    assert profile[1500].path in written
+    assert f"{profile[1500].path}</code><strong> first</strong>" in written
+    assert "400 of 2000 layers" in written
     assert "train, with the batch" in written
