@@ -215,3 +215,12 @@ class PlainPlan:
 def job(**changes: object) -> Job:
     """Return a job for a closed form."""
     return dataclasses.replace(Job(source="closed.form", format="onnx"), **changes)
+
+
+def with_capacity(x: np.ndarray, state: State) -> np.ndarray:
+    """The five rows of the largest direction are kept, ties by place; scale does not matter."""
+    rank = x[:, 0] / np.abs(x).max(axis=1)
+    kept = np.argsort(-rank, kind="stable")[: max(1, len(x) * 5 // 8)]
+    mask = np.zeros((len(x), 1), dtype=x.dtype)
+    mask[kept] = 1
+    return row_wise(x, state) * (0.5 + mask)

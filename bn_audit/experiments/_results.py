@@ -196,8 +196,8 @@ def figures_of(result: object) -> Figures:
 
 
 def found(figures: Mapping[str, Figures], kind: type[Result]) -> Result | None:
-    """Return the result of that kind; None where its experiment did not run."""
-    for entry in figures.values():
+    """Return the result of that kind, the last where there are several; None where its experiment did not run."""
+    for entry in reversed(list(figures.values())):
         result = entry.get("result")
         if isinstance(result, kind):
             return result

@@ -15,6 +15,7 @@ from closed_forms import (
     refusing,
     row_wise,
     squeezed,
+    with_capacity,
     with_counter,
     with_dropout,
     with_maximum,
@@ -100,6 +101,11 @@ def test_scaled_companions_find_what_fresh_ones_do_not() -> None:
     assert quick.verdict == "independent"
     assert full.verdict == "content"
     assert "ten times" in full.why
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_capacity_is_content_and_not_position_only(seed: int) -> None:
+    assert observed(ClosedForm(with_capacity), seed=seed).verdict == "content"
 
 
 def test_an_index_is_position_and_a_count_is_size() -> None:
