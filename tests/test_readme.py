@@ -6,11 +6,16 @@ import os
 import re
 import subprocess
 import sys
+from collections import OrderedDict
+from typing import Any
 
 import pytest
 import readme
+import torch
 import typer
+from torch import nn
 
+import bn_audit
 from bn_audit import plugins
 from bn_audit.cli.app import app
 
@@ -42,8 +47,32 @@ def test_the_example_names_the_finding_and_the_exit_code_that_the_text_promises(
     assert "ends with exit code 1" in TEXT
 
 
+def python_blocks() -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
+
+
+def test_the_examples_on_a_running_model_run() -> None:
+    block = next(code for code in python_blocks() if "guard(" in code)
+    model = nn.Sequential(OrderedDict(backbone=nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)))).eval()
+    names: dict[str, Any] = {"bn_audit": bn_audit, "torch": torch, "model": model, "sample": torch.randn(1, 3, 8, 8)}
+    exec(compile(block, "README", "exec"), names)
+    assert names["handle"].paths == ("backbone.1",)
+    assert model.backbone[1].training
+
+
+def test_the_assertions_shown_are_those_of_the_package() -> None:
+    block = next(code for code in python_blocks() if "assert_inference_ready" in code)
+    names: dict[str, Any] = {
+        "make_model": lambda: nn.Sequential(nn.BatchNorm1d(3)).train(),
+        "samples": torch.randn(4, 3),
+    }
+    exec(compile(block, "README", "exec"), names)
+    with pytest.raises(AssertionError, match="BN101"):
+        names["test_model"]()
+
+
 def test_the_python_example_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    (code,) = re.findall(r"^```python\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
+    code = python_blocks()[0]
     monkeypatch.chdir(readme.ROOT)
     from bn_audit import FindingsError
 
