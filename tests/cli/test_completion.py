@@ -25,6 +25,8 @@ ROOT = typer.main.get_command(app)
 COMMANDS = {name: command for name, command in ROOT.commands.items() if not command.hidden}
 """The application's own tree: what must be offered."""
 
+CODES = [rule.code for rule in plugins.rules()]
+
 REPLY = """
 source "$1"; shift
 COMP_WORDS=(bn-audit "$@"); COMP_CWORD=$#
@@ -83,8 +85,8 @@ def test_bash_completes_every_option_of_every_command(scripts, name):
         (("check", "--format", "s"), ["sarif"]),
         (("check", "--format", "=", "ju"), ["junit"]),
         (("check", "--fail-on", "="), ["error", "warning", "note"]),
-        (("check", "--select", "BN10"), ["BN101", "BN102", "BN103", "BN104", "BN108"]),
-        (("explain", "BN60"), ["BN601", "BN602", "BN603", "BN604", "BN605"]),
+        (("check", "--select", "BN10"), [code for code in CODES if code.startswith("BN10")]),
+        (("explain", "BN6"), [code for code in CODES if code.startswith("BN6")]),
         (("completion", ""), ["bash", "zsh", "fish"]),
         (("check", "--weights", ""), []),
         (("check", "mod"), []),

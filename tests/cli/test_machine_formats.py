@@ -23,7 +23,7 @@ def parse_annotations(text: str) -> None:
     *rows, last = text.splitlines()
     assert last.startswith("bn-audit: ")
     for row in rows:
-        assert re.match(r"::(error|warning|notice) [a-z]+=[^:]*::\S|[^:\s].*: [A-Za-z]", row), row
+        assert re.match(r"::(error|warning|notice) [a-z]+=[^:]*::\S|[^:\s].*: (--)?[A-Za-z]", row), row
 
 
 def parse_markdown(text: str) -> None:
