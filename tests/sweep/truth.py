@@ -1,0 +1,59 @@
+"""Whether a fault shows at all, computed in float64 with torch alone: the audit takes no part in it."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from mutants import BATCH
+from networks import Clean
+from torch import Tensor, nn
+
+LIVE = 1e-9
+"""Relative effect in float64 from which a fault is live; rounding stays below 2e-12."""
+
+DRAWS = ((21, 1.0), (22, 1.0), (23, 10.0), (24, 0.1))
+
+
+def effect(model: nn.Module, network: Clean, truth: str) -> float:
+    """Return the largest relative effect of what `truth` names on an output row."""
+    if truth == "content":
+        return max(_swapped(model, network, index) for index in (0, BATCH - 1, BATCH // 2))
+    if truth == "position":
+        rows = tuple(x[:1].expand_as(x).contiguous() for x in network.draw(BATCH))
+        return max(_apart(y[:1].expand_as(y), y) for y in _run(model, rows))
+    if truth == "size":
+        batch = network.draw(BATCH)
+        return max(
+            _apart(whole[:count], part)
+            for count in (1, 2, 4)
+            for whole, part in zip(_run(model, batch), _run(model, tuple(x[:count] for x in batch)), strict=True)
+        )
+    return 1.0
+
+
+def _swapped(model: nn.Module, network: Clean, index: int) -> float:
+    base = network.draw(BATCH)
+    reference = _run(model, base)
+    largest = 0.0
+    for seed, scale in DRAWS:
+        batch = tuple(x.clone() for x in network.draw(BATCH, seed, scale))
+        for x, own in zip(batch, base, strict=True):
+            x[index] = own[index]
+        for one, other in zip(reference, _run(model, batch), strict=True):
+            largest = max(largest, _apart(one[index : index + 1], other[index : index + 1]))
+    return largest
+
+
+def _run(model: nn.Module, batch: tuple[Tensor, ...]) -> list[Tensor]:
+    torch.manual_seed(0)
+    with torch.no_grad():
+        result = copy.deepcopy(model).double()(*(x.double() for x in batch))
+    return [result] if isinstance(result, Tensor) else list(result)
+
+
+def _apart(one: Tensor, other: Tensor) -> float:
+    rows = one.shape[0]
+    difference = torch.nan_to_num((one - other).abs().reshape(rows, -1), nan=float("inf"))
+    size = one.abs().reshape(rows, -1).amax(1, keepdim=True).clamp(min=1e-30)
+    return float((difference / size).max())
