@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -12,7 +13,7 @@ from bn_audit.interfaces import Rule
 from bn_audit.subject.comparison import FrozenPattern
 from bn_audit.subject.finding import Finding, Intent, Location, Severity
 from bn_audit.subject.report import Failed, Report, Skipped
-from bn_audit.subject.subject import Subject
+from bn_audit.subject.subject import Facts, Subject
 
 
 def nothing(_subject: Subject) -> Iterator[Finding]:
@@ -162,6 +163,48 @@ def test_a_layer_of_another_model_is_not_claimed() -> None:
     assert judged.severity is Severity.NOTE
 
 
+def test_a_severity_set_by_hand_stands_for_every_intent_and_every_layer() -> None:
+    finding = FROZEN_RULES[0].finding("train", locations=at("a", "b"))
+    by_hand = {"BN101": Severity.WARNING, "BN204": Severity.ERROR}
+    for intent in Intent:
+        judged = policy.judge([finding], FROZEN_RULES, intent, claimed("a"), by_hand)
+        assert {item.severity for item in judged} == {Severity.WARNING}
+    assert (
+        policy.judge([finding], FROZEN_RULES, Intent.DEPLOY, (), {"BN102": Severity.NOTE})[0].severity is Severity.ERROR
+    )
+
+
+JUDGING = (
+    rule("BN101"),
+    replace(rule("BN224"), compares=True),
+    replace(rule("BN212"), needs=Facts.REFERENCE),
+    replace(rule("BN501"), needs=Facts.OBSERVATION),
+)
+
+
+@pytest.mark.parametrize(
+    ("code", "changes", "expected"),
+    [
+        ("BN101", {"checked": ("BN101",)}, True),
+        ("BN101", {}, True),
+        ("BN101", {"skipped": (Skipped(code="BN101", reason="no modes"),)}, False),
+        ("BN101", {"checked": ("BN101",), "skipped": (Skipped(code="BN101", reason="half of it"),)}, False),
+        ("BN101", {"deselected": ("BN101",)}, False),
+        ("BN101", {"failed": (Failed(stage="BN204", error="no"),)}, False),
+        ("BN101", {"comparison_only": True}, False),
+        ("BN224", {"comparison_only": True, "checked": ("BN224",)}, True),
+        ("BN224", {}, False),
+        ("BN212", {}, False),
+        ("BN212", {"checked": ("BN212",)}, True),
+        ("BN501", {}, False),
+        ("BN501", {"checked": ("BN501",)}, True),
+        ("BN999", {}, False),
+    ],
+)
+def test_what_a_rule_could_have_found(code: str, changes: dict[str, object], expected: bool) -> None:
+    assert policy.was_judged(code, replace(report(), **changes), JUDGING) is expected
+
+
 def test_findings_are_sorted_by_severity_and_code() -> None:
     findings = [RULES[2].finding("w"), RULES[1].finding("e"), RULES[0].finding("e", locations=at("q"))]
     assert [item.code for item in policy.judge(findings, RULES, Intent.DEPLOY)] == ["BN101", "BN102", "BN204"]
@@ -191,6 +234,10 @@ def report(*severities: Severity, failed: bool = False, skipped: bool = False, u
         ([report(Severity.NOTE)], {"fail_on": Severity.WARNING}, 0),
         ([report(Severity.NOTE)], {"fail_on": Severity.NOTE}, 1),
         ([report(Severity.ERROR)], {"exit_zero": True}, 0),
+        ([report()], {"unused_waivers": 1}, 0),
+        ([report()], {"unused_waivers": 1, "strict": True}, 1),
+        ([report()], {"unused_waivers": 1, "strict": True, "exit_zero": True}, 0),
+        ([report(failed=True)], {"unused_waivers": 1, "strict": True}, 3),
         ([report(failed=True)], {}, 3),
         ([report(failed=True)], {"exit_zero": True}, 3),
         ([report(Severity.ERROR), report(failed=True)], {}, 3),

@@ -72,16 +72,6 @@ def test_findings_are_printed_although_another_file_could_not_be_read(run, artif
     assert "NOT AUDITED" in outcome.out
 
 
-@pytest.mark.parametrize("option", ["--batch-sizes", "--trust", "--input"])
-def test_an_option_that_does_nothing_yet_does_not_exist(run, artifacts, option):
-    assert run("check", artifacts / "eval.pt", option, "1").code == 2
-
-
-@pytest.mark.parametrize("command", ["sweep", "fix"])
-def test_a_command_that_does_nothing_yet_does_not_exist(run, command):
-    assert run(command, "x.pt").code == 2
-
-
 def test_an_unknown_code_names_the_nearest(run, artifacts):
     assert "did you mean BN101?" in run("check", artifacts / "train.pt", "--select", "BB101").err
 
