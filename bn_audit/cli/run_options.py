@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bn_audit.cli.exits import complain
 from bn_audit.errors import UsageError
 
 if TYPE_CHECKING:
     from bn_audit.options import SweepOptions
     from bn_audit.settings.content import Settings
+    from bn_audit.subject.report import Audit, Report
 
 LARGEST_BATCH = 65_536
 """A larger one is a typing error."""
@@ -23,6 +26,9 @@ MOST_SIZES = 64
 DEVICES = re.compile(r"cpu|cuda(:\d{1,3})?")
 
 DTYPES = ("float32", "float64", "float16", "bfloat16")
+
+RUN = "run"
+"""How a report calls a run among what was not checked."""
 
 _MEMORY = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?B)?", re.IGNORECASE)
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
@@ -174,3 +180,28 @@ def requested(running: SweepOptions, sizes: str | None, settings: Settings) -> S
             "name the sizes with --batch-sizes 1,2,8, or use bn-audit sweep"
         )
     return None
+
+
+def unrun(result: Audit, targets: Sequence[str]) -> list[Report]:
+    """Return the reports of what a sweep could not run; state dicts that lie in a directory were not meant."""
+    return [
+        report for report in result.reports if _is_unrun(report) and (_has_code(report) or report.source in targets)
+    ]
+
+
+def _is_unrun(report: Report) -> bool:
+    return any(skipped.code == RUN for skipped in report.skipped)
+
+
+def _has_code(report: Report) -> bool:
+    return any(model.form.value != "state-dict" for model in report.models)
+
+
+def hint_at_trust(result: Audit, *, trust: bool) -> None:
+    """Say on stderr how to run what was not run because its file could run code."""
+    waiting = [report for report in result.reports if _is_unrun(report) and _has_code(report)]
+    if waiting and not trust:
+        files, them = ("file was", "it") if len(waiting) == 1 else ("files were", "them")
+        complain(
+            f"{len(waiting)} {files} not run, since loading {them} can run code: add --trust if you trust the source"
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -9,7 +10,7 @@ import typer
 from bn_audit.cli import configuration
 from bn_audit.cli import options as shared
 from bn_audit.cli import run_options as run
-from bn_audit.cli.exits import exit_codes
+from bn_audit.cli.exits import NOT_AUDITED, exit_codes
 from bn_audit.cli.progress import watched
 from bn_audit.cli.reporting import Reports
 from bn_audit.subject.finding import Intent, Severity
@@ -105,5 +106,8 @@ def sweep(
         shared.announce_factories(read)
         with watched() as watch:
             result = audit.run(targets, options, watch.files, watch.passes)
+        if run.unrun(result, targets):
+            result = replace(result, exit_code=NOT_AUDITED)
         reports.write(result, read)
+        run.hint_at_trust(result, trust=trust)
     raise typer.Exit(result.exit_code)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from bn_audit.rules._batch_flow import concerns_graphs, layer_code
 from bn_audit.rules._figures import LISTED, figure, readable
+from bn_audit.rules._layers import ONNX_ORIGINS
 from bn_audit.subject.finding import EvidenceValue, Location, Severity
 from bn_audit.subject.norm import NormLayer
 from bn_audit.subject.observation import (
@@ -91,9 +92,14 @@ def named(place: Place) -> str:
     return f"{name} ({kind})" if kind else name
 
 
+def apart(places: Iterable[Place]) -> list[Place]:
+    """Return the first place of each layer or node, in their order."""
+    return list({(place.path, place.node): place for place in reversed(list(places))}.values())[::-1]
+
+
 def listed(places: Iterable[Place]) -> str:
     """Return the first places, as a message names them."""
-    different = list(dict.fromkeys(map(named, places)))
+    different = list(dict.fromkeys(map(named, apart(places))))
     more = f" and {len(different) - 3} more" if len(different) > 3 else ""
     return ", ".join(different[:3]) + more
 
@@ -113,7 +119,7 @@ def by_how_much(run: Observation) -> str:
     if run.effect == float("inf"):
         amount = "beyond any measure"
     elif run.noise_floor:
-        amount += f", {readable(run.effect / run.noise_floor)} times what floating point explains"
+        amount += f", {readable(run.effect / run.noise_floor)} times the noise floor"
     return amount
 
 
@@ -149,6 +155,24 @@ def cause(subject: Subject, run: Observation) -> str | None:
     return layer_code(layer) if layer is not None else None
 
 
+def likely_cause(subject: Subject, run: Observation) -> str | None:
+    """Return the code of the rule that reports batch norms using the batch's statistics, where no place is known."""
+    if run.first_divergence is not None:
+        return None
+    layers = (norm for norm in subject.batch_norms if norm.model == run.model and norm.uses_batch_statistics is True)
+    return next((code for layer in layers if (code := layer_code(layer)) is not None), None)
+
+
+def is_declared_otherwise(subject: Subject, run: Observation) -> bool:
+    """Return whether samples first meet in a batch norm that the artifact says to use its running statistics."""
+    place = run.first_divergence
+    return place is not None and any(
+        norm.model == run.model and norm.uses_batch_statistics is False and place.path in (norm.path, *norm.aliases)
+        for norm in subject.batch_norms
+        if place.path
+    )
+
+
 def causes_of_randomness(subject: Subject, run: Observation) -> list[str]:
     """Return the codes of the rules that tell why the same batch gives different answers."""
     codes = []
@@ -158,10 +182,16 @@ def causes_of_randomness(subject: Subject, run: Observation) -> list[str]:
     if RNG in run.flags and run.ungated_dropout:
         codes.append("BN502")
     if STATEFUL in run.flags:
-        codes += ["BN307"] if run.drifting else []
+        codes += ["BN307"] if overwritten(subject, run) else []
         codes += ["BN105"] if changed_statistics(subject, run) else []
-        codes += ["BN505"] if other_changes(run) else []
+        codes += ["BN505"] if other_changes(subject, run) else []
     return codes
+
+
+def overwritten(subject: Subject, run: Observation) -> tuple[str, ...]:
+    """Return the tensors that the runtime of a graph overwrites although it stores them as constants."""
+    onnx = any(norm.model == run.model and norm.mode_origin in ONNX_ORIGINS for norm in subject.norms)
+    return run.drifting if onnx else ()
 
 
 def changed_statistics(subject: Subject, run: Observation) -> list[str]:
@@ -172,7 +202,8 @@ def changed_statistics(subject: Subject, run: Observation) -> list[str]:
         if norm.model == run.model and norm.uses_batch_statistics is True
         for name in _names(norm)
     }
-    return [name for name in run.norm_buffers_changed if name not in declared and name not in run.drifting]
+    known = {*declared, *overwritten(subject, run)}
+    return [name for name in run.norm_buffers_changed if name not in known]
 
 
 def _names(norm: NormLayer) -> list[str]:
@@ -182,9 +213,9 @@ def _names(norm: NormLayer) -> list[str]:
     return [*stored, *(f"{path}.{name}" if path else name for path in paths for name in plain)]
 
 
-def other_changes(run: Observation) -> list[str]:
+def other_changes(subject: Subject, run: Observation) -> list[str]:
     """Return the stored tensors beside running statistics and their counters that a run changed."""
-    statistics = {*run.norm_buffers_changed, *run.drifting}
+    statistics = {*run.norm_buffers_changed, *overwritten(subject, run)}
     owners = {name.rpartition(".")[0] for name in run.norm_buffers_changed}
     return [
         name

@@ -13,6 +13,8 @@ from bn_audit.rules._observed import (
     cause,
     figures,
     is_decided,
+    is_declared_otherwise,
+    likely_cause,
     locations,
     named,
     observed,
@@ -81,11 +83,21 @@ def _measured(rule: Rule, subject: Subject, run: Observation, sentence: str) -> 
     parts = [f"a sample's answer{where} {sentence}: {_amount(subject, run)}"]
     if _is_contradicted(subject, run):
         parts.append("the proof of the graph saw no such dependence, the measurement counts")
+    likely = likely_cause(subject, run)
+    if likely is not None:
+        parts.append(f"{likely} reports batch norms that use the batch's statistics")
     remedy = f"Repair the batch norm that {code} reports." if code is not None else _restoring(run)
+    if remedy is None and code is None and is_declared_otherwise(subject, run):
+        remedy = (
+            "This batch norm is saved in evaluation mode and runs with the batch's statistics: look for train() or "
+            "training=True in forward."
+        )
+    if remedy is None and likely is not None:
+        remedy = f"Repair the batch norms that {likely} reports, and run the model again."
     return rule.finding(
         "; ".join(parts),
         locations=locations(run, run.first_divergence),
-        evidence={"cause": code, "measured": _evidence(subject, run)},
+        evidence={"cause": code or likely, "measured": _evidence(subject, run)},
         remedy=remedy,
         severity=small_effect(run),
     )

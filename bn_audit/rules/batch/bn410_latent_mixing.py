@@ -27,7 +27,7 @@ from collections.abc import Iterator
 from bn_audit.interfaces import Rule
 from bn_audit.rules._batch_flow import layer_code
 from bn_audit.rules._layers import several
-from bn_audit.rules._observed import batch_norm_at, listed, locations, observed, was_run
+from bn_audit.rules._observed import apart, batch_norm_at, locations, named, observed, was_run
 from bn_audit.subject.finding import Finding, Severity
 from bn_audit.subject.observation import CONTENT
 from bn_audit.subject.subject import Facts, Subject
@@ -38,14 +38,18 @@ def check(subject: Subject) -> Iterator[Finding]:
     run = observed(subject)
     if run is None or not run.latent or run.verdict == CONTENT:
         return
-    layers = [batch_norm_at(subject, run, place) for place in run.latent]
-    codes = sorted({code for layer in layers if layer is not None and (code := layer_code(layer)) is not None})
-    verb = "mixes" if len(run.latent) == 1 else "mix"
+    places = apart(run.latent)
+    layers = [batch_norm_at(subject, run, place) for place in places]
+    codes = list(
+        dict.fromkeys(code for layer in layers if layer is not None and (code := layer_code(layer)) is not None)
+    )
+    behind = f", and in {several(len(places) - 1, 'more place')} behind it" if len(places) > 1 else ""
+    where = f" of '{run.model}'" if run.model else ""
     yield RULE.finding(
-        f"{several(len(run.latent), 'layer', route=run.model)} {verb} samples without effect on an output today: "
-        f"{listed(run.latent)}{f' (see {codes[0]})' if codes else ''}",
-        locations=locations(run, *run.latent),
-        evidence={"layers": len(run.latent), "causes": [*codes], "runner": run.runner},
+        f"samples{where} mix without effect on an output today: first at {named(places[0])}"
+        f"{f' (see {codes[0]})' if codes else ''}{behind}",
+        locations=locations(run, *places),
+        evidence={"places": len(places), "causes": [*codes], "runner": run.runner},
     )
 
 

@@ -12,7 +12,8 @@ Example:
     torch.onnx.export(model, (torch.randn(4, 8),), "model.onnx", dynamo=False,
                       training=torch.onnx.TrainingMode.PRESERVE)  # BN307, where the node shares its statistics
 Remedy: export in evaluation mode, or give every node its own statistics.
-Limits: needs a run; seen in onnxruntime's CPU kernels. A training-form node without drift is BN301 or BN302.
+Limits: needs a run; seen in onnxruntime's CPU kernels. A training-form node without drift is BN301 or BN302; modules
+    whose code changes their own tensors are BN105 and BN505.
 Sources: microsoft/onnxruntime issues 29790 and 29878; ONNX operator specification, BatchNormalization.
 """
 
@@ -22,7 +23,7 @@ from collections.abc import Iterator
 
 from bn_audit.interfaces import Rule
 from bn_audit.rules._figures import LISTED, figure
-from bn_audit.rules._observed import observed, share, was_run
+from bn_audit.rules._observed import observed, overwritten, share, was_run
 from bn_audit.subject.finding import EvidenceValue, Finding, Location, Severity
 from bn_audit.subject.subject import Facts, Subject
 
@@ -30,15 +31,16 @@ from bn_audit.subject.subject import Facts, Subject
 def check(subject: Subject) -> Iterator[Finding]:
     """Yield at most one finding."""
     run = observed(subject)
-    if run is not None and run.drifting:
-        names = ", ".join(f"'{name}'" for name in run.drifting[:3]) + (" ..." if len(run.drifting) > 3 else "")
+    drifting = overwritten(subject, run) if run is not None else ()
+    if run is not None and drifting:
+        names = ", ".join(f"'{name}'" for name in drifting[:3]) + (" ..." if len(drifting) > 3 else "")
         effect = run.second_call_effect
         how_far = f", by {share(effect)} of the largest output at the second call" if effect else ""
-        drifting: list[EvidenceValue] = [*run.drifting[:LISTED]]
+        tensors: list[EvidenceValue] = [*drifting[:LISTED]]
         yield RULE.finding(
             f"identical calls give different outputs{how_far}: {run.runner} overwrites {names}",
-            locations=tuple(Location(model=run.model, tensor=name) for name in run.drifting),
-            evidence={"tensors": drifting, "second_call_effect": None if effect is None else figure(effect)},
+            locations=tuple(Location(model=run.model, tensor=name) for name in drifting),
+            evidence={"tensors": tensors, "second_call_effect": None if effect is None else figure(effect)},
         )
 
 

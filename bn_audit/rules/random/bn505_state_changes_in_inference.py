@@ -36,7 +36,7 @@ from bn_audit.subject.subject import Facts, Subject
 def check(subject: Subject) -> Iterator[Finding]:
     """Yield at most one finding."""
     run = observed(subject)
-    changed = other_changes(run) if run is not None else []
+    changed = other_changes(subject, run) if run is not None else []
     if run is None or not changed:
         return
     names = ", ".join(f"'{name}'" for name in changed[:3]) + (" ..." if len(changed) > 3 else "")

@@ -53,7 +53,7 @@ def test_a_layer_in_training_mode_is_named_with_the_rule_that_reports_it():
     finding = only(BN401, ran(batch_norm("stem.bn", Mode.TRAIN), batch_norm("b"), run=run))
     assert finding.message == (
         "a sample's answer depends on the other samples of its batch: by up to 12% of its largest output, 3e+04 times "
-        "what floating point explains, first at 'stem.bn' (BatchNorm2d, aten.native_batch_norm.default) (see BN101), "
+        "the noise floor, first at 'stem.bn' (BatchNorm2d, aten.native_batch_norm.default) (see BN101), "
         "gone with 'stem.bn' in evaluation mode"
     )
     assert (finding.severity, finding.confidence) == (Severity.ERROR, Confidence.HIGH)
@@ -212,3 +212,18 @@ def test_the_cause_and_the_consequence_stand_side_by_side_and_nothing_else():
     found = [finding for rule in plugins.rules() for finding in outcome(rule, audited)]
     judged = policy.judge(found, plugins.rules(), Intent.DEPLOY)
     assert sorted(finding.code for finding in judged) == ["BN301", "BN401"]
+
+
+def test_where_no_place_is_known_the_layers_in_training_mode_are_named_as_likely():
+    finding = only(BN401, ran(batch_norm("bn", Mode.TRAIN), run=measured()))
+    assert finding.message.endswith("; BN101 reports batch norms that use the batch's statistics")
+    assert finding.locations == ()
+    assert finding.evidence["cause"] == "BN101"
+    assert finding.remedy == "Repair the batch norms that BN101 reports, and run the model again."
+    assert only(BN401, ran(batch_norm("bn"), run=measured())).evidence["cause"] is None
+
+
+def test_a_layer_that_runs_otherwise_than_it_is_saved():
+    finding = only(BN401, ran(batch_norm("stem.bn"), run=measured(first_divergence=BN)))
+    assert "see BN" not in finding.message
+    assert finding.remedy.startswith("This batch norm is saved in evaluation mode and runs with the batch's statistics")
