@@ -14,7 +14,7 @@ from bn_audit.runners._torch.copying import Original
 from bn_audit.runners._torch.deduction import Trials, candidates
 from bn_audit.runners._torch.exported import program_candidates, program_inputs
 from bn_audit.runners._torch.layers import floating_type, settable_paths, state_names
-from bn_audit.runners._torch.scripted import schema_parameters, scripted_candidates
+from bn_audit.runners._torch.scripted import has_mode, schema_parameters, scripted_candidates
 from bn_audit.runners._torch.session import Loaded, TorchSession
 from bn_audit.runners._torch.surroundings import configured, undisturbed
 from bn_audit.subject.run import Job
@@ -133,7 +133,7 @@ def opened_script(job: Job, *, runner: str) -> Iterator[TorchSession]:
                 candidates=lambda _: scripted_candidates(module, parameters, device),
                 norm_paths=settable_paths(module),
                 state_names=state_names(module),
-                has_modules=False,
+                can_set_mode=has_mode(module),
             )
         )
 

@@ -40,6 +40,11 @@ def schema_parameters(module: torch.nn.Module) -> Parameters:
     )
 
 
+def has_mode(module: torch.nn.Module) -> bool:
+    """Return whether any part of a program keeps its mode; freezing writes it into the code."""
+    return any(child._c.hasattr("training") for child in module.modules() if isinstance(child, torch.jit.ScriptModule))
+
+
 def scripted_candidates(
     module: torch.nn.Module, parameters: Parameters, device: torch.device
 ) -> Iterator[tuple[InputSpec, ...]]:

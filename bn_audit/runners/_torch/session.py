@@ -39,7 +39,7 @@ class Loaded:
         remarks: One sentence each.
         norm_paths: Norm layers whose mode can be set.
         state_names: Names of running statistics.
-        has_modules: Calls of its modules can be watched with hooks.
+        can_set_mode: Its mode is not fixed in its code.
     """
 
     runner: str
@@ -51,7 +51,6 @@ class Loaded:
     remarks: tuple[str, ...] = ()
     norm_paths: tuple[str, ...] = ()
     state_names: tuple[str, ...] = ()
-    has_modules: bool = True
     can_set_mode: bool = True
 
 
@@ -201,8 +200,9 @@ class TorchSession:
         with models_errors("setting the mode: "):
             if paths is None:
                 module.train(training)
+            named = dict(module.named_modules(remove_duplicate=False))
             for path in paths or ():
-                set_mode(module.get_submodule(path), training=training)
+                set_mode(named[path], training=training)
         return TorchSession(replace(self.loaded, module=module))
 
     def localise(self, base: Batch, companions: Batch, probe: Batch, index: int, *, seed: int = 0) -> Localisation:
