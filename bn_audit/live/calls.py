@@ -83,7 +83,7 @@ SIGNATURES: Final = {
 _lock = threading.Lock()
 _watchers: tuple[Watcher, ...] = ()
 _wrappers: dict[int, Callable[..., Any]] = {}
-"""By ``id`` of the function that each wraps. They live as long as the process: TorchScript knows them by identity."""
+"""By ``id`` of the function that each wraps. Both live as long as the process: TorchScript knows them by identity."""
 
 
 def watch(watcher: Watcher) -> None:
@@ -151,7 +151,9 @@ def _install() -> None:
     for name in SIGNATURES:
         current = getattr(torch, name, None)
         if current is not None and not hasattr(current, _MARK):
-            setattr(torch, name, _wrappers.setdefault(id(current), _watched(name, current)))
+            if id(current) not in _wrappers:
+                _wrappers[id(current)] = _watched(name, current)
+            setattr(torch, name, _wrappers[id(current)])
 
 
 def _uninstall() -> None:

@@ -4,15 +4,14 @@ A functional call names no layer. Its running statistics or affine parameters te
 method is running: the frames of the calling thread hold it as ``self``. They are looked at only for calls with batch
 statistics, so that a clean pass pays nothing.
 
-Two legitimate layers normalise with ``training=True``. Weight standardisation (timm ``layers/std_conv.py``) normalises
-a parameter, reshaped to one row. An InstanceNorm written with ``F.batch_norm`` (MUNIT ``AdaptiveInstanceNorm2d``) folds
-the samples into the channels, (1, N*C, ...), and so does ATen's own. Both have one row; a batch of one has, too, so the
-tensors around the call decide.
+Two kinds of legitimate layer normalise with ``training=True``. Weight standardisation (timm ``layers/std_conv.py``)
+normalises a parameter, reshaped to one row. An InstanceNorm written with ``F.batch_norm`` (MUNIT
+``AdaptiveInstanceNorm2d``) folds the samples into the channels, (1, N*C, ...), as does ATen's own, and a LayerNorm can
+be written so. Both have one row; a batch of one has, too, so the tensors around the call decide.
 """
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -120,14 +119,18 @@ def type_name(module: nn.Module) -> str:
 
 
 def _is_folded(value: torch.Tensor, around: torch.Tensor) -> bool:
-    """True where `value` may be `around` with its samples folded into the channels."""
-    return (
-        around.dim() > 1
-        and value.dim() > 1
-        and around.shape[0] > 1
-        and around.shape[0] * around.shape[1] == value.shape[1]
-        and math.prod(around.shape) == math.prod(value.shape)
-    )
+    """True where each channel of `value` lies within one sample of `around`, whose samples are its rows.
+
+    With a channel for each channel of each sample that holds in any order; with other numbers of them, as a LayerNorm
+    or GroupNorm has, it takes the same memory in the same order.
+    """
+    rows, channels = around.shape[0] if around.dim() > 1 else 1, value.shape[1]
+    if rows == 1 or around.numel() != value.numel():
+        return False
+    if rows * around.shape[1] == channels:
+        return True
+    is_same = around.is_contiguous() and value.is_contiguous() and around.data_ptr() == value.data_ptr()
+    return is_same and channels % rows == 0
 
 
 def _address(tensor: torch.Tensor) -> int | None:

@@ -155,6 +155,31 @@ class AdaptiveInstanceNorm(nn.Module):
         return out.view_as(x)
 
 
+class LayerNormByBatchNorm(nn.Module):
+    """Each sample is one channel of a batch of one, as ATen once wrote its LayerNorm."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.batch_norm(x.reshape(1, x.shape[0], -1), None, None, training=True).view_as(x)
+
+
+class GroupNormByBatchNorm(LayerNormByBatchNorm):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.batch_norm(x.reshape(1, x.shape[0] * 2, -1), None, None, training=True).view_as(x)
+
+
+class FlattenedBatchNorm(LayerNormByBatchNorm):
+    """One row as well, and every channel over all samples."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows, channels, height, width = x.shape
+        flat = x.transpose(0, 1).reshape(1, channels, -1)
+        out = F.batch_norm(flat, None, None, training=True)
+        return out.view(channels, rows, height, width).transpose(0, 1)
+
+
 def layer_norm(channels: int) -> nn.Module:
     return nn.GroupNorm(1, channels)
 
@@ -208,6 +233,16 @@ def test_training_mode_of_other_kinds(norm: Callable[[int], nn.Module]) -> None:
 )
 def test_legitimate_layers_are_silent(norm: Callable[[int], nn.Module], training: bool, rows: int) -> None:
     assert paths(Net(norm).train(training), images(rows)) == []
+
+
+@pytest.mark.parametrize("norm", [LayerNormByBatchNorm, GroupNormByBatchNorm])
+def test_norms_of_single_samples_by_batch_norm_are_silent(norm: Callable[[int], nn.Module]) -> None:
+    assert paths(Net(norm), images(4)) == []
+
+
+@pytest.mark.parametrize("rows", [2, 4])
+def test_a_batch_flattened_to_one_row_is_no_single_sample(rows: int) -> None:
+    assert paths(Net(FlattenedBatchNorm), images(rows)) == list(Net.LAYERS)
 
 
 @pytest.mark.parametrize("rows", [1, 3])
@@ -277,6 +312,32 @@ def test_a_layer_in_a_plain_list_is_found_at_the_module_that_calls_it() -> None:
     (found,) = violations(nn.Sequential(Hiding()).eval())
     assert (found.path, found.type_name) == ("0", "BatchNorm2d")
     assert "not registered" in found.what
+
+
+def test_functional_calls_of_a_model_find_their_layer() -> None:
+    """Its tensors are not those of the module here, and under vmap they have no memory of their own."""
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    tensors = {name: value.clone() for name, value in model.state_dict().items()}
+    found: list[Violation] = []
+    with bn_audit.guard(model, on_violation=found.append):
+        torch.func.functional_call(model, tensors, (images(),))
+    assert [item.path for item in found] == ["1"]
+    model[1] = nn.BatchNorm2d(4, track_running_stats=False)
+    with bn_audit.guard(model, on_violation=found.append):
+        torch.func.vmap(model)(images().repeat(2, 1, 1, 1, 1))
+    assert [item.path for item in found] == ["1", "1"]
+
+
+def test_a_thousand_blocks_leave_nothing_behind() -> None:
+    import torch.jit._builtins as builtins
+
+    model = nn.Identity()
+    with bn_audit.guard(model):
+        known = len(builtins._get_builtin_table())
+    for _ in range(1000):
+        with bn_audit.guard(model):
+            pass
+    assert len(builtins._get_builtin_table()) == known
 
 
 def test_a_shared_layer_has_its_first_path() -> None:
