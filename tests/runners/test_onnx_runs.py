@@ -25,6 +25,7 @@ from torch import nn, randn
 
 from bn_audit.errors import RunError, UnsupportedRunError
 
+ROLES = ("weight", "bias", "running_mean", "running_var")
 TRAINING_SETS = (7, 9, 14, 15, 17)
 
 
@@ -101,6 +102,33 @@ def test_an_evaluated_batch_norm_can_be_set_to_training(tmp_path: Path, opset: i
         changed = opened.in_mode(training=True)
         assert changed is not None
         np.testing.assert_array_equal(changed.run(batch).outputs[0]["y"], trained)
+
+
+def test_statistics_that_are_copies_of_stored_ones(tmp_path: Path) -> None:
+    """The exporter keeps one of two equal tensors and a copy of it under the other's name."""
+    nodes = [
+        *(helper.make_node("Identity", [f"bn.{role}"], [f"other.{role}"]) for role in ROLES),
+        helper.make_node("BatchNormalization", ["x", *(f"bn.{role}" for role in ROLES)], ["a"], name="first"),
+        helper.make_node(
+            "BatchNormalization",
+            ["a", *(f"other.{role}" for role in ROLES)],
+            ["y", "p", "q"],
+            training_mode=1,
+        ),
+    ]
+    batch = {"x": values(1, 5, CHANNELS)}
+    with session(written(tmp_path, model(nodes, {"x": ["N", CHANNELS]}, weights=statistics(), opset=15))) as opened:
+        assert opened.norm_paths == ("bn", "other")
+        assert opened.run(batch).changed == ()
+        evaluated = opened.in_mode(training=False, paths=["other"])
+        assert evaluated is not None
+        output = evaluated.run(batch).outputs[0]["y"]
+    tensors = statistics()
+    expected = batch["x"]
+    for _ in range(2):
+        expected = (expected - tensors["bn.running_mean"]) / np.sqrt(tensors["bn.running_var"] + 1e-5)
+        expected = expected * tensors["bn.weight"] + tensors["bn.bias"]
+    np.testing.assert_allclose(output, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_no_mode_without_a_batch_norm_or_for_standardised_weights(tmp_path: Path) -> None:

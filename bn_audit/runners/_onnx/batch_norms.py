@@ -22,6 +22,9 @@ FIRST_BY_ATTRIBUTE = 14
 STATISTICS = slice(3, 5)
 """The inputs that are mean and variance."""
 
+MAX_COPIES = 64
+"""Cap on the copies between a tensor and its use."""
+
 _ROLES = ("weight", "bias", "running_mean", "running_var")
 _COPIES = ("Identity", "Cast", "CastLike", "Reshape", "Squeeze", "Unsqueeze", "DequantizeLinear")
 _INTERNAL = "BatchNormInternal"
@@ -35,7 +38,8 @@ class BatchNorm:
         index: Of the node in the graph.
         path: Of the layer, as the reader of the file calls it.
         trains: It normalises with the batch's statistics.
-        statistics: Names of its mean and variance where they are stored; else ().
+        statistics: Names of its mean and variance where they are stored, or copies of what is; else ().
+        is_settled: They do not depend on the samples.
         varies: What it normalises depends on the samples; weights that are standardised do not.
         overwrites: The backend writes new statistics over the stored ones, since no output takes them.
     """
@@ -45,6 +49,7 @@ class BatchNorm:
     path: str
     trains: bool
     statistics: tuple[str, ...]
+    is_settled: bool
     varies: bool
     overwrites: bool
 
@@ -79,7 +84,7 @@ def batch_norms(proto: Proto, opset: int, varying: Collection[str]) -> tuple[Bat
         varying: Names of the values that depend on the samples.
     """
     stored = {tensor.name for tensor in proto.graph.initializer}
-    makers = {name: node for node in proto.graph.node for name in node.output if name}
+    makers = makers_of(proto)
     wanted = {value.name for value in proto.graph.output}
     used = wanted | {name for node in proto.graph.node for name in node.input}
     names = node_names(proto.graph)
@@ -89,7 +94,8 @@ def batch_norms(proto: Proto, opset: int, varying: Collection[str]) -> tuple[Bat
             continue
         called = {role: _origin(makers, name) for role, name in zip(_ROLES, node.input[1:], strict=True)}
         training = trains(node, opset)
-        statistics = tuple(name for name in node.input[STATISTICS] if name in stored)
+        origins = [stored_origin(makers, stored, name) for name in node.input[STATISTICS]]
+        statistics = tuple(name for name in origins if name is not None)
         found.append(
             BatchNorm(
                 index=index,
@@ -97,6 +103,7 @@ def batch_norms(proto: Proto, opset: int, varying: Collection[str]) -> tuple[Bat
                 path=layer_path(called, place(node), names[index]),
                 trains=training,
                 statistics=statistics if len(statistics) == 2 else (),
+                is_settled=not any(name in varying for name in node.input[STATISTICS]),
                 varies=node.input[0] in varying,
                 overwrites=training and any(name not in used for name in node.output[1:3]),
             )
@@ -104,10 +111,28 @@ def batch_norms(proto: Proto, opset: int, varying: Collection[str]) -> tuple[Bat
     return tuple(found)
 
 
+def makers_of(proto: Proto) -> dict[str, Proto]:
+    """Return the node that makes each value of the outer graph."""
+    return {name: node for node in proto.graph.node for name in node.output if name}
+
+
+def stored_origin(makers: Mapping[str, Proto], stored: Collection[str], name: str) -> str | None:
+    """Return the initialiser that a value is or is a copy of; exporters keep one of several equal tensors."""
+    value = name
+    for _ in range(MAX_COPIES):
+        if value in stored:
+            return value
+        node = makers.get(value)
+        if node is None or node.domain or node.op_type not in _COPIES or not node.input:
+            return None
+        value = node.input[0]
+    return None
+
+
 def _origin(makers: Mapping[str, Proto], name: str) -> str:
     """Return the nearest name, among a value and what it is a copy of, that a framework gives to parameters."""
     value = name
-    for _ in range(64):
+    for _ in range(MAX_COPIES):
         if role_and_path(value) is not None:
             return value
         node = makers.get(value)

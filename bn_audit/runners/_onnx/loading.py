@@ -20,7 +20,7 @@ import numpy as np
 from bn_audit.containers.onnx_file.tensors import DTYPES
 from bn_audit.containers.source import Source
 from bn_audit.errors import MalformedFileError, NoModelError, RunError, UnsupportedRunError
-from bn_audit.runners._onnx.batch_norms import STATISTICS, batch_norm_nodes
+from bn_audit.runners._onnx.batch_norms import STATISTICS, batch_norm_nodes, makers_of, stored_origin
 from bn_audit.subject.run import Array
 from bn_audit.subject.tensor import ITEM_SIZES
 
@@ -112,7 +112,9 @@ def load(path: str) -> Model:
 
 def _take_weights(source: Source, proto: Proto) -> tuple[dict[str, Array], bool]:
     """Move large weights out of the message; return them, and whether other tensors name files beside the model."""
-    overwritten = {name for node in batch_norm_nodes(proto) for name in node.input[STATISTICS]}
+    makers, stored = makers_of(proto), {tensor.name for tensor in proto.graph.initializer}
+    used = [name for node in batch_norm_nodes(proto) for name in node.input[STATISTICS]]
+    overwritten = {stored_origin(makers, stored, name) for name in used}
     weights: dict[str, Array] = {}
     named_files = False
     for tensor in proto.graph.initializer:

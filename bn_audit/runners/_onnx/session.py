@@ -77,7 +77,7 @@ class OnnxSession:
 
     @property
     def norm_paths(self) -> Sequence[str]:
-        """Paths of the batch norms with stored statistics, whose mode can be set."""
+        """Paths of the batch norms that have statistics of their own, so that their mode can be set."""
         return tuple(dict.fromkeys(norm.path for norm in self._settable))
 
     @property
@@ -95,7 +95,7 @@ class OnnxSession:
 
     @property
     def _settable(self) -> list[BatchNorm]:
-        return [norm for norm in self._norms if norm.statistics and norm.varies]
+        return [norm for norm in self._norms if norm.is_settled and norm.varies]
 
     @cached_property
     def _keeps_nothing(self) -> bool:
