@@ -32,8 +32,13 @@ class Outcome:
     failed: bool = False
     log: str = ""
     summary: str = ""
-    outputs: dict[str, str] = field(default_factory=dict)
+    steps: dict[str, dict[str, str]] = field(default_factory=dict)
     uploaded: dict[str, str] | None = None
+
+    @property
+    def outputs(self) -> dict[str, str]:
+        """The outputs of the step that audits, which are those of the action."""
+        return self.steps["audit"]
 
 
 class Workflow:
@@ -69,7 +74,11 @@ class Workflow:
 
     def _value(self, name: str, inputs: dict[str, str], outcome: Outcome) -> str:
         scope, _, rest = name.partition(".")
-        return inputs[rest] if scope == "inputs" else outcome.outputs.get(rest.removeprefix("audit.outputs."), "")
+        if scope == "inputs":
+            return inputs[rest]
+        step, _, output = rest.partition(".outputs.")
+        assert scope == "steps" and output, name
+        return outcome.steps.get(step, {}).get(output, "")
 
     def _filled(self, text: str, inputs: dict[str, str], outcome: Outcome) -> str:
         return re.sub(r"\$\{\{\s*([\w.-]+)\s*\}\}", lambda match: self._value(match[1], inputs, outcome), text)
@@ -89,6 +98,7 @@ class Workflow:
             "PYTHONPATH": str(ROOT),
             "GITHUB_WORKSPACE": str(self.workspace),
             "GITHUB_ACTION_PATH": str(FOLDER),
+            "RUNNER_TEMP": str(self.scratch),
             **{name: str(path) for name, path in files.items()},
             **{name: self._filled(value, inputs, outcome) for name, value in step.get("env", {}).items()},
         }
@@ -105,7 +115,8 @@ class Workflow:
         outcome.log += done.stdout + done.stderr
         outcome.summary += files["GITHUB_STEP_SUMMARY"].read_text(encoding="utf-8")
         rows = files["GITHUB_OUTPUT"].read_text(encoding="utf-8").splitlines()
-        outcome.outputs |= dict(row.split("=", 1) for row in rows)
+        if "id" in step:
+            outcome.steps[step["id"]] = dict(row.split("=", 1) for row in rows)
 
 
 @pytest.fixture
@@ -125,8 +136,10 @@ def test_a_finding_fails_the_job_with_annotation_summary_and_upload(workflow: Wo
     assert "::error file=my models/bad.pt,title=BN101 train-mode::" in outcome.log
     assert "bn-audit: 2 sources: 1 FAIL, 1 clean; exit code 1" in outcome.log
     assert "### bn-audit: 2 sources: 1 FAIL, 1 clean; exit code 1" in outcome.summary
-    assert outcome.uploaded == {"sarif_file": "bn-audit.sarif", "category": "bn-audit"}
+    assert outcome.uploaded is not None
+    assert outcome.uploaded["category"] == "bn-audit"
     log = json.loads((workflow.workspace / "bn-audit.sarif").read_text(encoding="utf-8"))
+    assert json.loads(Path(outcome.uploaded["sarif_file"]).read_text(encoding="utf-8")) == log
     (result,) = log["runs"][0]["results"]
     place = result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]
     assert (result["ruleId"], place) == ("BN101", "my%20models/bad.pt")
@@ -159,6 +172,20 @@ def test_without_targets_those_of_the_settings_are_audited(workflow: Workflow) -
     outcome = workflow.run(python=sys.executable)
     assert not outcome.failed, outcome.log
     assert "good.pt: clean" in outcome.log
+
+
+def test_accepted_findings_open_no_alert(workflow: Workflow) -> None:
+    (workflow.workspace / "pyproject.toml").write_text(
+        '[[tool.bn-audit.waiver]]\ncode = ["BN101"]\nreason = "trained on, not deployed"\n'
+    )
+    outcome = workflow.run(targets="'my models'", python=sys.executable, upload_sarif="true")
+    assert not outcome.failed, outcome.log
+    assert outcome.uploaded is not None
+    files = (workflow.workspace / "bn-audit.sarif", Path(outcome.uploaded["sarif_file"]))
+    whole, uploaded = (json.loads(path.read_text(encoding="utf-8"))["runs"][0]["results"] for path in files)
+    assert [result["suppressions"][0]["kind"] for result in whole] == ["external"]
+    assert uploaded == []
+    assert "trained on, not deployed" in outcome.log + outcome.summary
 
 
 def test_an_old_report_is_not_uploaded_for_a_run_that_wrote_none(workflow: Workflow) -> None:
