@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from bn_audit.errors import RunError
-from bn_audit.experiments._comparing import first_repeated, largest_effect, row_of, rows_of
+from bn_audit.experiments._comparing import first_repeated, largest_effect, row_of
 from bn_audit.experiments._results import (
     Confirmation,
     Position,
@@ -27,13 +27,13 @@ from bn_audit.experiments._results import (
     Sizes,
     Swap,
     Swaps,
-    axes_from,
     figures_of,
     found,
     is_random,
     reference_of,
 )
 from bn_audit.experiments._rounding import RESPONSES, Precision
+from bn_audit.experiments._sizing import rows_shared, shared_rows
 from bn_audit.running import Bench, Experiment, Figures
 from bn_audit.subject.run import Outputs
 
@@ -132,21 +132,6 @@ def _sizes(precision: Precision, explained: list[float]) -> dict[int, bool | Non
     return decided
 
 
-def shared_rows(figures: Mapping[str, Figures], run: SizeRun) -> tuple[Outputs, Outputs] | None:
-    """Return the rows of the reference and of another size that belong to the same samples; None for none."""
-    return None if run.outputs is None else _shared(figures, reference_of(figures).outputs, run.outputs, run.batch_size)
-
-
-def _shared(
-    figures: Mapping[str, Figures], reference: Outputs, outputs: Outputs, size: int
-) -> tuple[Outputs, Outputs] | None:
-    whole = rows_of(reference, axes_from(figures), size)
-    told = {
-        name: outputs[name] for name, array in whole.items() if name in outputs and outputs[name].shape == array.shape
-    }
-    return ({name: whole[name] for name in told}, told) if told else None
-
-
 def _exactly(precision: Precision, run: SizeRun) -> tuple[Outputs, Outputs] | None:
     reference = reference_of(precision.figures)
     base = precision.outputs("the reference batch", reference.batch)
@@ -154,7 +139,7 @@ def _exactly(precision: Precision, run: SizeRun) -> tuple[Outputs, Outputs] | No
         return None
     rows = precision.bench.plan.rows(reference.batch, range(run.batch_size))
     outputs = precision.outputs(f"batch size {run.batch_size}", rows)
-    return None if outputs is None else _shared(precision.figures, base, outputs, run.batch_size)
+    return None if outputs is None else rows_shared(precision.figures, base, outputs, run.batch_size)
 
 
 EXPERIMENT = Experiment(

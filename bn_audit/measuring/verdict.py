@@ -108,6 +108,8 @@ def _without_dependence(
         how = f"{swaps.tried} exchanges of the companions moved nothing beyond floating point"
     if is_random(figures):
         return words.INDEPENDENT, f"{how} under a fixed seed; rows and sizes are not compared, randomness is live", None
+    if found(figures, Position) is None:
+        return words.INDEPENDENT, f"{how}; the quick tier does not compare positions", None
     return words.INDEPENDENT, how, None
 
 

@@ -99,8 +99,17 @@ def test_a_row_that_depends_on_its_predecessors_only_is_content() -> None:
 def test_scaled_companions_find_what_fresh_ones_do_not() -> None:
     quick, full = both(lambda: ClosedForm(with_maximum))
     assert quick.verdict == "independent"
+    assert "does not compare positions" in quick.why
     assert full.verdict == "content"
     assert "ten times" in full.why
+
+
+def test_the_quick_tier_goes_on_where_sizes_differ_too_much() -> None:
+    def over_maximum(x, state):
+        return x / np.abs(x).max()
+
+    seen = observed(ClosedForm(over_maximum), tier="quick", seed=1)
+    assert (seen.verdict, "ten times" in seen.why) == ("content", True)
 
 
 @pytest.mark.parametrize("seed", range(6))
