@@ -166,3 +166,42 @@ def test_hostile_names_stay_in_their_line(swept: Callable[..., object]) -> None:
         assert_batch_independent(nn.Identity())
     assert "\x1b" not in str(caught.value)
     assert r"a\x1b[2J\nb" in str(caught.value)
+
+
+class Centred(nn.Module):
+    """Subtracts the mean of the batch: no norm layer, and samples mix all the same."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x - x.mean(dim=0)
+
+
+def fed(inner: nn.Module) -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 6), inner, nn.Tanh(), nn.Linear(6, 3)).eval()
+
+
+def samples() -> dict[str, object]:
+    return {"input": torch.randn(8, 6, generator=torch.Generator().manual_seed(0))}
+
+
+@pytest.mark.parametrize("inner", [nn.ReLU(), nn.LayerNorm(6), nn.Dropout(0.5)])
+def test_measured_independent_models_pass(inner: nn.Module) -> None:
+    report = assert_batch_independent(fed(inner), samples(), quick=True)
+    assert report.observation is not None
+    assert report.observation.verdict == "independent"
+
+
+def test_a_measured_dependence_fails() -> None:
+    with pytest.raises(AssertionError, match="depends on the other samples of its batch"):
+        assert_batch_independent(fed(Centred()), samples(), quick=True)
+
+
+def test_a_batch_norm_left_in_training_mode_fails_and_is_named() -> None:
+    model = fed(nn.BatchNorm1d(6))
+    model[1].running_mean.normal_()
+    model[1].running_var.uniform_(0.5, 2.0)
+    model[1].train()
+    with pytest.raises(AssertionError, match=r"depends on the other samples(.|\n)*where: 1\b(.|\n)*fix: "):
+        assert_batch_independent(model, samples())
+    model.eval()
+    assert_batch_independent(model, samples())
