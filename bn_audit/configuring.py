@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bn_audit.options import Options
 from bn_audit.settings.content import PathSettings, Settings
@@ -40,37 +40,32 @@ def for_source(options: Options, source: str) -> Options:
     """Return the options for one source: where several tables match, a later one wins, and ignored codes add up."""
     if not options.paths:
         return options
+    values: dict[str, Any] = {}
+    ignore = options.ignore
+    for found in matching(options, source):
+        values |= found.values
+        ignore = (*ignore, *found.values.get("ignore", ()))
+    run = {name: values.pop(name) for name in SWEEP_FIELDS if name in values}
+    if options.comparison_only:
+        values = {name: value for name, value in values.items() if name not in ("against", "weights")}
+    elif options.sweep is not None:
+        values["sweep"] = replace(options.sweep, **run)
+    elif "batch_sizes" in run:
+        values["sweep"] = replace(options.running, **run, tier="quick")
+    return replace(options, **{**values, "ignore": ignore})
+
+
+def matching(options: Options, source: str) -> tuple[PathSettings, ...]:
+    """Return what is set for a source, in the order of the file."""
     from bn_audit.subject.source_name import is_match, within  # few runs have settings
 
-    for found in options.paths:
-        if is_match(found.path, within(source, found.directory or ".")):
-            options = _with_path(options, found)
-    return options
+    return tuple(found for found in options.paths if is_match(found.path, within(source, found.directory or ".")))
 
 
 def idle_paths(options: Options, sources: Sequence[str]) -> tuple[PathSettings, ...]:
     """Return what is set for some sources and matches none of these."""
-    from bn_audit.subject.source_name import is_match, within
-
-    return tuple(
-        found
-        for found in options.paths
-        if not any(is_match(found.path, within(source, found.directory or ".")) for source in sources)
-    )
-
-
-def _with_path(options: Options, found: PathSettings) -> Options:
-    values = dict(found.values)
-    run = {name: values.pop(name) for name in SWEEP_FIELDS if name in values}
-    values["ignore"] = (*options.ignore, *values.get("ignore", ()))
-    if options.comparison_only:
-        values = {name: value for name, value in values.items() if name not in ("against", "weights")}
-        run = {}
-    sweep = options.sweep
-    if sweep is not None or "batch_sizes" in run:
-        run = {**run, "tier": "quick"} if sweep is None else run
-        values["sweep"] = replace(sweep or options.running, **run)
-    return replace(options, **values)
+    used = {id(found) for source in sources for found in matching(options, source)}
+    return tuple(found for found in options.paths if id(found) not in used)
 
 
 def in_force(
@@ -94,4 +89,30 @@ def in_force(
         value: object = getattr(options, key.field)
         where = origin(key.name, key.field in given, key.field in settings.values)
         told.append(InForce(key=key.name, value=value, origin=where))
+    return tuple(told)
+
+
+def in_force_for(source: str, options: Options, settings: Settings, given: Collection[str]) -> tuple[InForce, ...]:
+    """Return what tables for some sources can set, as it holds for one; for the arguments see `in_force`."""
+    from bn_audit.settings.keys import PER_PATH
+    from bn_audit.settings.table import InForce
+
+    own = for_source(options, source)
+    general = {item.key: item.origin for item in in_force(options, (), settings, given)}
+    told = []
+    for key in PER_PATH:
+        setting = [found for found in matching(options, source) if key.field in found.values]
+        tables = [f"{found.origin}: {key.name}" for found in setting]
+        if key.field not in SWEEP_FIELDS:
+            value: object = getattr(own, key.field)
+        elif own.sweep is not None:
+            value = getattr(own.sweep, key.field)
+        else:
+            value = setting[-1].values[key.field] if setting else None
+        first = "command line" if key.field in given else general.get(key.name, "default")
+        if key.field == "ignore" and tables:
+            origin = ", ".join(([] if first == "default" else [first]) + tables)
+        else:
+            origin = tables[-1] if tables else first
+        told.append(InForce(key=key.name, value=value, origin=origin))
     return tuple(told)

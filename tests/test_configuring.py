@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bn_audit.configuring import configured, for_source, in_force
+from bn_audit.configuring import configured, for_source, in_force, in_force_for
 from bn_audit.options import Options, SweepOptions
 from bn_audit.settings.content import PathSettings, Settings
 from bn_audit.subject.finding import Intent, Severity
@@ -94,6 +94,33 @@ def test_batch_sizes_ask_for_a_run_and_inputs_alone_do_not() -> None:
     own = for_source(asked, "models/b.pt").sweep
     assert own is not None
     assert (own.batch_sizes, own.inputs, own.tier) == ((1, 9), ("y=int64:2",), "full")
+
+
+def test_inputs_of_an_earlier_table_go_with_the_sizes_of_a_later_one() -> None:
+    found = settings(path_settings("*.pt", inputs=("x=float32:3",)), path_settings("a.pt", 2, batch_sizes=(1, 5)))
+    run = for_source(configured(Options(), found, ()), "models/a.pt").sweep
+    assert run is not None
+    assert (run.batch_sizes, run.inputs) == ((1, 5), ("x=float32:3",))
+
+
+def test_what_holds_for_one_source_tells_its_origins() -> None:
+    found = settings(
+        path_settings("models", intent=Intent.FINETUNE, ignore=("BN2",), frozen=("stem",)),
+        path_settings("a.pt", 2, ignore=("BN3",), batch_sizes=(1, 5), intent=Intent.RESUME),
+        ignore=("BN1",),
+    )
+    given = {"frozen"}
+    options = configured(Options(frozen=("head",)), found, given)
+    told = {item.key: (item.value, item.origin) for item in in_force_for("models/a.pt", options, found, given)}
+    assert told == {
+        "intent": (Intent.RESUME, "s.toml: target 2: intent"),
+        "against": (None, "default"),
+        "weights": (None, "default"),
+        "frozen": (("head",), "command line"),
+        "ignore": (("BN1", "BN2", "BN3"), "s.toml: ignore, s.toml: target 1: ignore, s.toml: target 2: ignore"),
+        "batch-sizes": ((1, 5), "s.toml: target 2: batch-sizes"),
+        "inputs": ((), "default"),
+    }
 
 
 def test_a_baseline_is_not_read_where_one_is_written() -> None:

@@ -15,6 +15,7 @@ from bn_audit.subject.finding import Intent, Severity
 EPILOG = """\b
 Examples:
   bn-audit settings
+  bn-audit settings models/gan.pt
   bn-audit settings --config ci/bn-audit.toml --format json
 """
 
@@ -23,9 +24,7 @@ def settings(
     context: typer.Context,
     targets: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[TARGET]...", help="As for check: what the command line gives wins.", show_default=False
-        ),
+        typer.Argument(metavar="[TARGET]...", help="Print what holds for this one, too.", show_default=False),
     ] = None,
     intent: shared.IntentOption = Intent.DEPLOY,
     select: shared.Select = None,
@@ -49,7 +48,7 @@ def settings(
     """
     with exit_codes():
         found = configuration.load(config, isolated)
-        from bn_audit.configuring import configured, in_force
+        from bn_audit.configuring import configured, in_force, in_force_for
         from bn_audit.options import Options
         from bn_audit.settings import table
         from bn_audit.styled import write
@@ -67,11 +66,13 @@ def settings(
             baseline=baseline,
         )
         given = configuration.given(context)
-        values = in_force(configured(options, found, given), targets or (), found, given)
+        options = configured(options, found, given)
+        values = in_force(options, targets or (), found, given)
+        sources = {name: in_force_for(name, options, found, given) for name in targets or ()}
         if report_format == "json":
             import json
 
-            text = json.dumps(table.document(found, values, today()), indent=2) + "\n"
+            text = json.dumps(table.document(found, values, sources, today()), indent=2) + "\n"
             to_stdout(lambda out, _colour: print(text, end="", file=out))
         else:
-            to_stdout(lambda out, colour: write(table.lines(found, values, today()), out, colour))
+            to_stdout(lambda out, colour: write(table.lines(found, values, sources, today()), out, colour))

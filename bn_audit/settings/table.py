@@ -30,31 +30,33 @@ class InForce:
     origin: str
 
 
-def document(settings: Settings, values: Sequence[InForce], day: date) -> dict[str, Any]:
+Sources = Mapping[str, Sequence[InForce]]
+"""What holds for single sources, by their names."""
+
+
+def document(settings: Settings, values: Sequence[InForce], sources: Sources, day: date) -> dict[str, Any]:
     """Return everything as JSON values.
 
     Args:
         values: What holds for all sources.
+        sources: What holds for some, where somebody asked.
         day: On which waivers are judged.
     """
     return {
         "schema": SCHEMA_ID,
         "file": settings.file,
-        "settings": [{"key": item.key, "value": _plain(item.value), "origin": item.origin} for item in values],
-        "paths": [
-            {
-                "path": found.path,
-                "settings": [
-                    {"key": item.key, "value": _plain(item.value), "origin": item.origin} for item in _of_path(found)
-                ],
-            }
-            for found in settings.paths
-        ],
+        "settings": _entries(values),
+        "paths": [{"path": found.path, "settings": _entries(_of_path(found))} for found in settings.paths],
+        "sources": [{"source": source, "settings": _entries(own)} for source, own in sources.items()],
         "waivers": [_waiver(waiver, day) for waiver in settings.waivers],
     }
 
 
-def lines(settings: Settings, values: Sequence[InForce], day: date) -> Iterator[Line]:
+def _entries(values: Sequence[InForce]) -> list[dict[str, Any]]:
+    return [{"key": item.key, "value": _plain(item.value), "origin": item.origin} for item in values]
+
+
+def lines(settings: Settings, values: Sequence[InForce], sources: Sources, day: date) -> Iterator[Line]:
     """Yield everything as lines; for the arguments see `document`."""
     if settings.file is None:
         yield line(("settings: ", "dim"), "no file: no [tool.bn-audit] upward from here to the root of the repository")
@@ -65,6 +67,10 @@ def lines(settings: Settings, values: Sequence[InForce], day: date) -> Iterator[
         yield line()
         yield line(("for ", "dim"), (clean(found.path), "bold"))
         yield from _rows(_of_path(found))
+    for source, own in sources.items():
+        yield line()
+        yield line(("in force for ", "dim"), (clean(source), "bold"))
+        yield from _rows(own)
     if settings.waivers:
         yield line()
     for waiver in settings.waivers:

@@ -74,6 +74,23 @@ def test_everything_in_force_is_printed_with_its_origin(run, project):
     assert document["waivers"][0]["expired"] is True
 
 
+def test_what_holds_for_one_file_is_printed_on_request(run, project):
+    configure(
+        '[tool.bn-audit]\nintent = "finetune"\n[[tool.bn-audit.target]]\npath = "models"\nintent = "resume"\n'
+        '[[tool.bn-audit.target]]\npath = "*.onnx"\ninputs = "x=float32:3"\n'
+    )
+    rows = [" ".join(line.split()) for line in run("settings", "models/eval.pt", "other.onnx").out.splitlines()]
+    assert "targets models/eval.pt, other.onnx command line" in rows
+    own = rows[rows.index("in force for models/eval.pt") :]
+    assert own[1] == "intent resume pyproject.toml: target 1: intent"
+    other = rows[rows.index("in force for other.onnx") :]
+    assert other[1] == "intent finetune pyproject.toml: intent"
+    assert other[7] == "inputs x=float32:3 pyproject.toml: target 2: inputs"
+    document = json.loads(run("settings", "models/eval.pt", "--format", "json").out)
+    assert document["sources"][0]["source"] == "models/eval.pt"
+    assert document["sources"][0]["settings"][0]["value"] == "resume"
+
+
 def test_without_settings_all_is_default_and_it_says_so(run, project):
     outcome = run("settings")
     assert outcome.code == 0

@@ -63,4 +63,4 @@ def test_a_value_is_a_setting_or_a_usage_error(
         assert str(error).startswith("pyproject.toml: ")
         return
     for_source(configured(Options(), found, ()), "model.pt")
-    document(found, (), date(2027, 1, 1))
+    document(found, (), {}, date(2027, 1, 1))
