@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 
 from bn_audit.reporters._fold import fold_line
@@ -17,7 +18,6 @@ from bn_audit.subject.observation import (
     RNG,
     SIZE,
     STATEFUL,
-    InputUsed,
     Observation,
     Place,
     SizeResult,
@@ -162,54 +162,6 @@ def _norms(observation: Observation) -> Iterator[tuple[str, str]]:
         yield "not certified", "initial statistics or constant weights can hide a dependence: audit the trained model"
 
 
-def setting(observation: Observation) -> Iterator[tuple[str, str]]:
-    """Yield (label, sentence) for how the model was run."""
-    if observation.model:
-        yield "model", clean(observation.model, LONGEST_NAME)
-    yield "run", run_text(observation)
-    for item in observation.inputs:
-        yield "input", _input(item)
-    for output in observation.outputs:
-        effect = f", divergence {effect_text(output.max_rel)}" if output.max_rel is not None else ""
-        changed = f", {plural(output.top1_changes, 'changed top-1')}" if output.top1_changes else ""
-        axis = axis_text(output.batch_axis, "no axis follows the batch size")
-        shape = "x".join(map(str, output.shape)) or "scalar"
-        name, dtype = clean(output.name, LONGEST_NAME), clean(output.dtype, LONGEST_NAME)
-        yield "output", f"{name} {dtype} {shape}{axis}{effect}{changed}"
-    for remark in observation.remarks:
-        yield "note", clean(remark)
-
-
-def run_text(observation: Observation) -> str:
-    """Return ``onnxruntime on cpu, float32, 2 threads, seed 0, full tier, 26 forward passes in 3.1 s``."""
-    parts = [f"{clean(observation.runner, LONGEST_NAME)} on {clean(observation.device, LONGEST_NAME)}"]
-    parts += [clean(observation.dtype, LONGEST_NAME)] if observation.dtype else []
-    parts += [plural(observation.threads, "thread")] if observation.threads is not None else []
-    parts += [f"seed {observation.seed}", f"{clean(observation.tier)} tier"]
-    if observation.forwards:
-        parts.append(f"{observation.forwards} forward passes in {observation.seconds:.1f} s")
-    return ", ".join(parts)
-
-
-def versions(observation: Observation) -> str:
-    """Return ``onnxruntime 1.31.1, torch 2.13``."""
-    return ", ".join(f"{clean(name, 60)} {clean(value, 60)}" for name, value in observation.environment.items())
-
-
-def _input(item: InputUsed) -> str:
-    shape = "x".join(map(str, item.shape)) or "scalar"
-    origin = f" ({clean(item.origin)})" if item.origin else ""
-    axis = axis_text(item.batch_axis, "shared by all samples")
-    return f"{clean(item.name, LONGEST_NAME)} {clean(item.dtype, LONGEST_NAME)} {shape}{axis}{origin}"
-
-
-def axis_text(axis: int | None, none: str) -> str:
-    """Return what is unusual about a batch axis, after a comma; ``""`` for the first one."""
-    if axis is None:
-        return f", {none}"
-    return f", batch axis {axis}" if axis else ""
-
-
 def place_text(place: Place) -> str:
     """Return ``layer1.0.bn1 (BatchNorm2d, aten.native_batch_norm.default)``."""
     path = clean(place.path or place.node or "(root)", LONGEST_NAME)
@@ -274,6 +226,14 @@ def compared_sizes(observation: Observation) -> list[SizeResult]:
     return [
         size for size in observation.sizes if size.max_rel is not None and size.batch_size != observation.reference_size
     ]
+
+
+def is_noise(observation: Observation, effect: float) -> bool:
+    """Return whether floating point explains a difference, so that nothing is to be read into it."""
+    if observation.verdict == INDEPENDENT and math.isfinite(effect):
+        return True
+    explained = (observation.noise_floor, observation.rounding_only)
+    return effect == 0 or any(bound is not None and effect <= bound for bound in explained)
 
 
 def effects(observation: Observation) -> Iterator[float]:

@@ -14,11 +14,11 @@ from bn_audit.reporters._observation import (
     has_class_scores,
     headline,
     is_doubtful,
-    setting,
+    is_noise,
     time_text,
     verdict_word,
-    versions,
 )
+from bn_audit.reporters._observation_setting import setting, versions
 from bn_audit.styled import Line, Span, clean, line
 from bn_audit.subject.observation import CANNOT_RUN, CONTENT, INDEPENDENT, Observation, SizeResult
 
@@ -111,7 +111,7 @@ def _size_line(size: SizeResult, observation: Observation, scale: LogScale, scor
     changed = "-" if size.top1_changes is None else str(size.top1_changes)
     figures = (effect_text(size.max_abs), effect_text(size.max_rel), changed, time_text(size))
     row = _row(str(size.batch_size), size.status, *figures, scored)
-    return line(f"{row} ", *_bar(size.max_rel, observation.noise_floor, scale), indent=4)
+    return line(f"{row} ", *_bar(size.max_rel, observation, scale), indent=4)
 
 
 def _row(size: str, status: str, most: str, relative: str, changed: str, time: str, scored: bool) -> str:
@@ -119,15 +119,16 @@ def _row(size: str, status: str, most: str, relative: str, changed: str, time: s
     return f"{size:>5}  {status:<6} {most:>9} {relative:>9}{top1} {time:>10}"
 
 
-def _bar(effect: float | None, floor: float | None, scale: LogScale) -> Iterator[Span]:
+def _bar(effect: float | None, observation: Observation, scale: LogScale) -> Iterator[Span]:
     """Yield a bar without spaces, so that a narrow terminal wraps it as a whole."""
     if effect is None:
         return
     filled = round(BAR * scale.share(effect))
     if effect > 0:
         filled = max(filled, 1)
+    floor = observation.noise_floor
     mark = -1 if floor is None else min(round(BAR * scale.share(floor)), BAR - 1)
-    above = floor is None or not effect <= floor
+    above = not is_noise(observation, effect)
     cells = [(ABOVE if above and column >= mark else BELOW) if column < filled else EMPTY for column in range(BAR)]
     quiet = "".join(cells[: max(mark, 0)])
     yield quiet, "dim"

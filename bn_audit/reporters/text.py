@@ -76,7 +76,8 @@ def _short_line(report: Report, fail_on: Severity) -> Line | None:
     if result.word not in (CLEAN, MATCH, NOTHING_TO_JUDGE):
         return None
     counts = f", {_norm_counts(report.norms)}" if report.norms else ""
-    return line(*_header(report).spans, f"{counts}: ", (result.word, result.style))
+    ran = f" ({'; '.join(result.details)})" if report.observation is not None else ""
+    return line(*_header(report).spans, f"{counts}: ", (result.word, result.style), ran)
 
 
 def _report_lines(report: Report, fail_on: Severity) -> Iterator[Line]:

@@ -84,7 +84,7 @@ def test_without_class_scores_there_is_no_column_for_them():
 
 def bars(effects, floor):
     sizes = tuple(size(number, effect, samples=()) for number, effect in enumerate(effects, 1))
-    return BAR.findall(of(sizes=sizes, noise_floor=floor, reference_size=None))
+    return BAR.findall(of(sizes=sizes, noise_floor=floor, reference_size=None, verdict=SIZE))
 
 
 def test_a_bar_is_as_long_as_its_decades():
@@ -98,6 +98,15 @@ def test_what_lies_within_the_noise_never_passes_its_mark():
     assert "█" not in within
     assert within.rindex("▒") < within.index("┊")
     assert beyond.index("█") > beyond.index("┊")
+
+
+def test_what_floating_point_explains_is_quiet_even_without_a_noise_floor():
+    sizes = (size(1, 1e-7), size(2, 2e-2))
+    independent = BAR.findall(of(sizes=(size(1, 1e-7),), noise_floor=None))
+    explained, real = BAR.findall(of(sizes=sizes, noise_floor=None, rounding_only=1e-6, verdict=SIZE))
+    assert "█" not in independent[0] + explained
+    assert "▒" in explained
+    assert "█" in real
 
 
 @pytest.mark.parametrize("effect", [math.nan, math.inf])
@@ -215,3 +224,9 @@ def test_independent_claims_only_what_was_tried():
 def test_an_effect_is_said_as_a_reader_would(effect, said):
     output = re.sub(r"\s+", " ", of(verdict=CONTENT, effect=effect))
     assert f"by up to {said} of its largest output" in output
+
+
+def test_among_others_a_clean_model_says_with_what_it_was_run():
+    output = text(audit(report("a.pt", observation=observation()), report("b.pt")))
+    assert re.search(r"^a\.pt  .*: clean \(no findings; run at batch size 1, 2, 3, 8\)$", output, re.MULTILINE)
+    assert re.search(r"^b\.pt  .*: clean$", output, re.MULTILINE)

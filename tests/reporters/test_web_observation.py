@@ -15,7 +15,7 @@ from parsed_page import ATTACKS, page, rendered, swapped
 
 from bn_audit.reporters._web.script import SCRIPT
 from bn_audit.subject.norm import Mode
-from bn_audit.subject.observation import CONTENT, LayerEffect, Place
+from bn_audit.subject.observation import CONTENT, SIZE, LayerEffect, Place
 
 PAGE_LIMIT = 1_000_000
 """Characters of a page: what mail and chat take without a word."""
@@ -141,13 +141,19 @@ def test_equal_bits_lie_on_the_ground_and_what_is_no_number_at_the_top():
     [(0.0, "below"), (1e-7, "below"), (1.3e-6, "below"), (1.4e-6, "above"), (math.inf, "failed"), (math.nan, "failed")],
 )
 def test_a_mark_says_on_which_side_of_the_noise_a_size_lies(effect, shape):
-    content = chart(run(sizes=(size(1, effect), size(2, 0.1))), "Divergence by batch")
+    content = chart(run(verdict=SIZE, sizes=(size(1, effect), size(2, 0.1))), "Divergence by batch")
     assert re.findall(r'class="mark (\w+)"', content) == [shape, "above"]
+
+
+def test_an_independent_model_has_no_mark_beyond_the_noise():
+    of = run(sizes=(size(1, 1e-4, samples=(1e-4,)), size(2, 0.0)), noise_floor=None)
+    assert "mark above" not in rendered(of)
+    assert "cell level" not in rendered(of)
 
 
 def test_sizes_that_failed_or_have_no_figure_are_told_apart():
     sizes = (size(1, None, status="failed", error="too small"), size(2, None), size(3, 0.1))
-    content = chart(run(sizes=sizes), "Divergence by batch")
+    content = chart(run(verdict=SIZE, sizes=sizes), "Divergence by batch")
     assert re.findall(r'class="mark (\w+)"', content) == ["failed", "above"]
     assert titles(content)[:2] == ["batch size 1, failed: too small", "batch size 2: not comparable"]
 
@@ -188,7 +194,7 @@ def test_many_samples_share_cells_and_the_largest_is_shown():
 
 def test_the_shades_follow_the_figures():
     samples = (0.0, 1e-7, 2e-6, 1e-4, 1e-2, 1.0)
-    content = chart(run(sizes=(size(6, 1.0, samples=samples),)), "Divergence of each sample")
+    content = chart(run(verdict=SIZE, sizes=(size(6, 1.0, samples=samples),)), "Divergence of each sample")
     assert re.findall(r'<rect class="cell (\w+)"', content) == ["same", "noise", "level1", "level2", "level4", "level5"]
 
 

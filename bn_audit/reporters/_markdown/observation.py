@@ -22,11 +22,10 @@ from bn_audit.reporters._observation import (
     evidence,
     has_class_scores,
     headline,
-    setting,
     time_text,
     verdict_word,
-    versions,
 )
+from bn_audit.reporters._observation_setting import setting, versions
 from bn_audit.subject.observation import Observation, SizeResult
 from bn_audit.subject.report import Report
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from bn_audit.reporters._log_scale import LogScale
-from bn_audit.reporters._observation import compared_sizes, effect_text
+from bn_audit.reporters._observation import compared_sizes, effect_text, is_noise
 from bn_audit.reporters._web.chart import box, every, figure, hit, legend, plane, swatch, words
 from bn_audit.reporters._web.markup import NOTHING, Markup, element, folded, joined, table, text
 from bn_audit.reporters._words import plural
@@ -41,7 +41,7 @@ class _Map:
         step: Samples that share a cell.
         columns: Cells of the longest row.
         height: Pixels of one row.
-        floor: The noise floor.
+        start: Where on the scale the first shade begins.
     """
 
     sizes: tuple[SizeResult, ...]
@@ -49,8 +49,9 @@ class _Map:
     step: int
     columns: int
     height: float
-    floor: float | None
+    start: float
     scale: LogScale
+    observation: Observation
 
     def samples(self, row: int, column: int) -> str:
         """Return which samples share a cell, counted from 1."""
@@ -61,15 +62,10 @@ class _Map:
         """Return the class of a cell: equal bits, within the noise, or one of the shades above it."""
         if value == 0:
             return "same"
-        if self.floor is not None and value <= self.floor:
+        if is_noise(self.observation, value):
             return "noise"
         share = (self.scale.share(value) - self.start) / (1 - self.start) if self.start < 1 else 1.0
         return f"level{min(int(share * LEVELS), LEVELS - 1) + 1}"
-
-    @property
-    def start(self) -> float:
-        """Where on the scale the first shade begins."""
-        return self.scale.share(self.floor) if self.floor is not None else 0.0
 
     def least(self, level: int) -> float:
         """Return the figure at which a shade begins."""
@@ -82,7 +78,7 @@ def heat_map(observation: Observation, scale: LogScale) -> Markup:
     sizes = [size for size in compared_sizes(observation) if size.samples]
     if not sizes:
         return NOTHING
-    drawn = _map(_kept(sizes), observation.noise_floor, scale)
+    drawn = _map(_kept(sizes), observation, scale)
     about = [f" each cell is the largest of {drawn.step} samples"] if drawn.step > 1 else []
     if len(drawn.sizes) < len(sizes):
         about.append(f" the {len(drawn.sizes)} of {len(sizes)} batch sizes that moved most")
@@ -95,7 +91,7 @@ def heat_map(observation: Observation, scale: LogScale) -> Markup:
     return figure(joined(caption, ""), shown, legend(_legend(drawn)), _as_table(drawn), kind="heat")
 
 
-def _map(sizes: Sequence[SizeResult], floor: float | None, scale: LogScale) -> _Map:
+def _map(sizes: Sequence[SizeResult], observation: Observation, scale: LogScale) -> _Map:
     step = every(max(len(size.samples) for size in sizes), COLUMNS)
     rows = tuple(tuple(_binned(size.samples, step)) for size in sizes)
     return _Map(
@@ -104,8 +100,9 @@ def _map(sizes: Sequence[SizeResult], floor: float | None, scale: LogScale) -> _
         step=step,
         columns=max(map(len, rows)),
         height=min(max(TALL / len(rows), LEAST_ROW), MOST_ROW),
-        floor=floor,
+        start=0.0 if observation.noise_floor is None else scale.share(observation.noise_floor),
         scale=scale,
+        observation=observation,
     )
 
 
@@ -157,7 +154,7 @@ def _short(value: float) -> str:
 def _legend(drawn: _Map) -> Iterator[Markup]:
     """Yield the entries of the shades that occur."""
     used = {drawn.level(value) for row in drawn.rows for value in row}
-    meanings = {"same": "equal bits", "noise": "within the noise"}
+    meanings = {"same": "equal bits", "noise": "explained by floating point"}
     meanings |= {f"level{level + 1}": f"from {_short(drawn.least(level))}" for level in range(LEVELS)}
     for level, meaning in meanings.items():
         if level in used:

@@ -14,11 +14,10 @@ from bn_audit.reporters._observation import (
     has_class_scores,
     headline,
     is_doubtful,
-    setting,
     time_text,
     verdict_word,
-    versions,
 )
+from bn_audit.reporters._observation_setting import setting, versions
 from bn_audit.reporters._web.heat_map import heat_map
 from bn_audit.reporters._web.layer_chart import layer_chart
 from bn_audit.reporters._web.markup import NOTHING, Markup, badge, code, element, facts, folded, joined, table, text

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from bn_audit.reporters._log_scale import LogScale
-from bn_audit.reporters._observation import compared_sizes, effect_text, ran_sizes, sizes_text
+from bn_audit.reporters._observation import compared_sizes, effect_text, is_noise, ran_sizes, sizes_text
 from bn_audit.reporters._web.chart import (
     HEIGHT,
     box,
@@ -29,7 +29,7 @@ from bn_audit.styled import clean
 from bn_audit.subject.observation import Observation, SizeResult
 
 MEANINGS = {
-    "below": "within the noise",
+    "below": "explained by floating point",
     "above": "beyond the noise",
     "reference": "what the others are compared with",
     "failed": "failed or not finite",
@@ -106,8 +106,7 @@ def _shape(size: SizeResult, observation: Observation) -> str:
         return "failed"
     if size.batch_size == observation.reference_size:
         return "reference"
-    floor = observation.noise_floor
-    return "below" if size.max_rel == 0 or (floor is not None and size.max_rel <= floor) else "above"
+    return "below" if is_noise(observation, size.max_rel) else "above"
 
 
 def _label(size: SizeResult, observation: Observation) -> str:
