@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from bn_audit.rules._batch_flow import concerns_graphs, layer_code
 from bn_audit.rules._figures import LISTED, figure, readable
 from bn_audit.rules._layers import ONNX_ORIGINS
+from bn_audit.rules.mode._flags import is_evaluating, is_training
+from bn_audit.subject.design import Design
 from bn_audit.subject.finding import EvidenceValue, Location, Severity
 from bn_audit.subject.norm import NormLayer
 from bn_audit.subject.observation import (
@@ -31,6 +33,9 @@ still below anything that a user of the model's own precision can notice.
 
 SMALL_EFFECT = 0.01
 """An effect up to one hundredth of a sample's largest output is a warning, unless it changes a best class."""
+
+SPOKEN_FOR_BY_BN507 = ("BN101", "BN309")
+"""The rules in whose place BN507 speaks where Monte-Carlo dropout is declared."""
 
 COUNTER = "num_batches_tracked"
 
@@ -149,10 +154,20 @@ def batch_norm_at(subject: Subject, run: Observation, place: Place | None) -> No
     return None
 
 
+def reporter_of(subject: Subject, norm: NormLayer) -> str | None:
+    """Return the code of the rule that speaks of a layer which uses the batch's statistics, whichever supersedes."""
+    code = layer_code(norm)
+    if Design.MC_DROPOUT in subject.declared and code in SPOKEN_FOR_BY_BN507:
+        return "BN507"
+    siblings = [other for other in subject.batch_norms if other.model == norm.model and other.registered]
+    mixed = any(map(is_evaluating, siblings)) and any(map(is_training, siblings))
+    return "BN102" if code == "BN101" and mixed else code
+
+
 def cause(subject: Subject, run: Observation) -> str | None:
     """Return the code of the rule that reports the layer at which samples first meet; None where none does."""
     layer = batch_norm_at(subject, run, run.first_divergence)
-    return layer_code(layer) if layer is not None else None
+    return reporter_of(subject, layer) if layer is not None else None
 
 
 def likely_cause(subject: Subject, run: Observation) -> str | None:
@@ -160,7 +175,7 @@ def likely_cause(subject: Subject, run: Observation) -> str | None:
     if run.first_divergence is not None:
         return None
     layers = (norm for norm in subject.batch_norms if norm.model == run.model and norm.uses_batch_statistics is True)
-    return next((code for layer in layers if (code := layer_code(layer)) is not None), None)
+    return next((code for layer in layers if (code := reporter_of(subject, layer)) is not None), None)
 
 
 def is_declared_otherwise(subject: Subject, run: Observation) -> bool:

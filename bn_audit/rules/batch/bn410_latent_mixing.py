@@ -25,9 +25,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bn_audit.interfaces import Rule
-from bn_audit.rules._batch_flow import layer_code
 from bn_audit.rules._layers import several
-from bn_audit.rules._observed import apart, batch_norm_at, locations, named, observed, was_run
+from bn_audit.rules._observed import apart, batch_norm_at, locations, named, observed, reporter_of, was_run
 from bn_audit.subject.finding import Finding, Severity
 from bn_audit.subject.observation import CONTENT
 from bn_audit.subject.subject import Facts, Subject
@@ -41,7 +40,9 @@ def check(subject: Subject) -> Iterator[Finding]:
     places = apart(run.latent)
     layers = [batch_norm_at(subject, run, place) for place in places]
     codes = list(
-        dict.fromkeys(code for layer in layers if layer is not None and (code := layer_code(layer)) is not None)
+        dict.fromkeys(
+            code for layer in layers if layer is not None and (code := reporter_of(subject, layer)) is not None
+        )
     )
     behind = f", and in {several(len(places) - 1, 'more place')} behind it" if len(places) > 1 else ""
     where = f" of '{run.model}'" if run.model else ""

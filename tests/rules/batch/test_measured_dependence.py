@@ -22,6 +22,7 @@ from bn_audit.rules.batch.bn402_depends_on_batch_size import RULE as BN402
 from bn_audit.rules.batch.bn405_dynamic_quantisation_couples import RULE as BN405
 from bn_audit.rules.batch.bn407_reduces_over_batch import RULE as BN407
 from bn_audit.rules.batch.bn409_depends_on_position import RULE as BN409
+from bn_audit.subject.design import Design
 from bn_audit.subject.finding import Confidence, Intent, Severity
 from bn_audit.subject.norm import Mode
 from bn_audit.subject.observation import OutputResult, Place
@@ -50,7 +51,7 @@ def traced(*norms, run, flows=(), marks=(), **changes):
 
 def test_a_layer_in_training_mode_is_named_with_the_rule_that_reports_it():
     run = measured(first_divergence=BN, restored_by=("stem.bn",))
-    finding = only(BN401, ran(batch_norm("stem.bn", Mode.TRAIN), batch_norm("b"), run=run))
+    finding = only(BN401, ran(batch_norm("stem.bn", Mode.TRAIN), run=run))
     assert finding.message == (
         "a sample's answer depends on the other samples of its batch: by up to 12% of its largest output, 3e+04 times "
         "the noise floor, first at 'stem.bn' (BatchNorm2d, aten.native_batch_norm.default) (see BN101), "
@@ -227,3 +228,15 @@ def test_a_layer_that_runs_otherwise_than_it_is_saved():
     finding = only(BN401, ran(batch_norm("stem.bn"), run=measured(first_divergence=BN)))
     assert "see BN" not in finding.message
     assert finding.remedy.startswith("This batch norm is saved in evaluation mode and runs with the batch's statistics")
+
+
+def test_the_rule_that_speaks_of_the_layer_is_named_and_not_one_that_it_supersedes():
+    run = measured(first_divergence=BN)
+    audited = ran(batch_norm("stem.bn", Mode.TRAIN), batch_norm("head.bn"), run=run)
+    assert only(BN401, audited).evidence["cause"] == "BN102"
+    declared = ran(batch_norm("stem.bn", Mode.TRAIN), run=run, declared=frozenset({Design.MC_DROPOUT}))
+    assert only(BN401, declared).evidence["cause"] == "BN507"
+    for given in (audited, declared):
+        found = [finding for rule in plugins.rules() for finding in outcome(rule, given)]
+        codes = {finding.code for finding in policy.judge(found, plugins.rules(), Intent.DEPLOY)}
+        assert only(BN401, given).evidence["cause"] in codes
