@@ -117,13 +117,14 @@ def assert_batch_independent(
 def _verdict(seen: Observation) -> str:
     meaning = _MEANING.get(seen.verdict)
     if meaning is None:
-        return clean(f"no verdict ({seen.verdict}){f': {seen.why}' if seen.why else ''}")
-    effect = "" if seen.effect is None else f", by {seen.effect:.2g} of its largest element"
-    return clean(f"{meaning}{effect} ({seen.why})" if seen.why else meaning + effect)
+        return clean(f"no verdict ({seen.verdict})")
+    return meaning if seen.effect is None else f"{meaning}, by {seen.effect:.2g} of its largest element"
 
 
 def _measured(seen: Observation) -> Iterator[str]:
-    """Yield where samples mix, and what to do about it."""
+    """Yield what the verdict rests on, where samples mix, and what to do about it."""
+    if seen.why:
+        yield f"  seen: {clean(seen.why)}"
     if seen.first_divergence is not None:
         yield f"  first layer where samples mix: {_place(seen.first_divergence)}"
     if seen.restored_by:
@@ -137,7 +138,8 @@ def _measured(seen: Observation) -> Iterator[str]:
 
 
 def _place(place: Place) -> str:
-    kind = f" ({', '.join(filter(None, (place.type_name, place.op)))})" if place.type_name or place.op else ""
+    kinds = [kind for kind in (place.type_name.rpartition(".")[2], place.op) if kind]
+    kind = f" ({', '.join(kinds)})" if kinds else ""
     return clean(f"{place.path or place.node or '(root)'}{kind}")
 
 
