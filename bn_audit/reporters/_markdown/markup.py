@@ -21,7 +21,7 @@ Html = NewType("Html", str)
 """The same within an HTML element, where Markdown is not read."""
 
 _SPECIAL = re.compile(r"[&<>|`*\[\]\\~$@#!^]|(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])")
-_LOOKED_FOR = re.compile(r"(?<=[@#!$~%&])(?=[\w\"(])|(?<=:)(?=//|[\w+-]+:)|(?<=www)(?=\.)|(?<=GH)(?=-[0-9])", re.ASCII)
+_LOOKED_FOR = re.compile(r"(?<=[@#!$~%&])(?=[\w\"(])|(?<=:)(?=//|[\w+-]+:)|(?<=www)(?=\.)|(?<=GH)(?=-[0-9])")
 """Between what starts a mention, a reference, an emoji or an address, and what follows it."""
 
 _EMPTY = "\u200b"
