@@ -22,6 +22,7 @@ from bn_audit.subject.observation import (
     Place,
     SizeResult,
 )
+from bn_audit.subject.report import Report
 
 LONGEST_NAME = 200
 """Characters shown of one name out of a file."""
@@ -59,6 +60,13 @@ def is_doubtful(observation: Observation) -> bool:
 
 
 SEEDED = "with a fixed seed, no sample's answer changed with its companions; position and batch size cannot be judged"
+
+
+def is_told_elsewhere(report: Report) -> bool:
+    """Return whether a run that gave no figure at all is already reported as failed, with the reason."""
+    observation = report.observation
+    is_failed = any(failure.stage == "run" for failure in report.failed)
+    return is_failed and observation is not None and observation.verdict == CANNOT_RUN and not observation.sizes
 
 
 def headline(observation: Observation) -> str:

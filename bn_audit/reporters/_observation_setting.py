@@ -30,7 +30,8 @@ def setting(observation: Observation) -> Iterator[tuple[str, str]]:
 
 def run_text(observation: Observation) -> str:
     """Return ``onnxruntime on cpu, float32, 2 threads, seed 0, full tier, 26 forward passes in 3.1 s``."""
-    parts = [f"{clean(observation.runner, LONGEST_NAME)} on {clean(observation.device, LONGEST_NAME)}"]
+    runner = f"{clean(observation.runner, LONGEST_NAME)} " if observation.runner else ""
+    parts = [f"{runner}on {clean(observation.device, LONGEST_NAME)}"]
     parts += [clean(observation.dtype, LONGEST_NAME)] if observation.dtype else []
     parts += [plural(observation.threads, "thread")] if observation.threads is not None else []
     parts += [f"seed {observation.seed}", f"{clean(observation.tier)} tier"]

@@ -15,12 +15,14 @@ from bn_audit.reporters._observation import (
     headline,
     is_doubtful,
     is_noise,
+    is_told_elsewhere,
     time_text,
     verdict_word,
 )
 from bn_audit.reporters._observation_setting import setting, versions
 from bn_audit.styled import Line, Span, clean, line
 from bn_audit.subject.observation import CANNOT_RUN, CONTENT, INDEPENDENT, Observation, SizeResult
+from bn_audit.subject.report import Report
 
 STYLES = {INDEPENDENT: "bold green", CANNOT_RUN: "bold red", CONTENT: "bold red"}
 """Of a verdict's word; every other one is yellow, and so is an independent model that has flags."""
@@ -34,8 +36,11 @@ BAR = 24
 BELOW, ABOVE, EMPTY, FLOOR = "▒", "█", "·", "┊"
 
 
-def observation_lines(observation: Observation) -> Iterator[Line]:
+def observation_lines(report: Report) -> Iterator[Line]:
     """Yield the verdict of the run, what it rests on, the figures by batch size, and how to repeat it."""
+    observation = report.observation
+    if observation is None or is_told_elsewhere(report):
+        return
     word = verdict_word(observation)
     told = headline(observation)
     yield line()
@@ -79,10 +84,11 @@ def _table(observation: Observation) -> Iterator[Line]:
 
 
 def _legend(observation: Observation, scored: bool) -> Line:
-    floor = observation.noise_floor
-    noise = (
-        f"; {FLOOR} is the noise floor {effect_text(floor)}: below it is floating point" if floor is not None else ""
-    )
+    noise = ""
+    if observation.noise_floor is not None:
+        noise = f"; {FLOOR} is the noise floor {effect_text(observation.noise_floor)}: below it is floating point"
+    elif any(size.max_rel and is_noise(observation, size.max_rel) for size in compared_sizes(observation)):
+        noise = f"; {BELOW} is floating point"
     top1 = "; top-1: changed first classes" if scored else ""
     told = f"max rel: of the largest output element of the sample; bars are logarithmic{noise}{top1}"
     return line((told, "dim"), indent=4, hang=0)

@@ -160,8 +160,11 @@ def _gaps(report: Report) -> Iterator[str]:
 
         is_failed = any(failure.stage == "run" for failure in report.failed)
         yield from gaps(report.observation, is_silent=not report.findings, is_failed=is_failed)
-    if report.skipped:
-        yield f"{plural(len({skipped.code for skipped in report.skipped}), 'rule')} not checked"
+    skipped = {skipped.code for skipped in report.skipped}
+    if "run" in skipped:
+        yield "not run"
+    if skipped - {"run"}:
+        yield f"{plural(len(skipped - {'run'}), 'rule')} not checked"
     if report.unread:
         yield f"{plural(len(report.unread), 'part')} not read"
     if report.deselected:

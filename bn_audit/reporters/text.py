@@ -134,7 +134,7 @@ def _observation_lines(report: Report) -> Iterator[Line]:
     if report.observation is not None:
         from bn_audit.reporters._observation_text import observation_lines  # few runs run the model
 
-        yield from observation_lines(report.observation)
+        yield from observation_lines(report)
 
 
 def _flow_lines(report: Report) -> Iterator[Line]:

@@ -13,6 +13,7 @@ from bn_audit.reporters._log_scale import LogScale, log_scale
 from bn_audit.reporters.text import REPORTER
 from bn_audit.subject.finding import Severity
 from bn_audit.subject.observation import CANNOT_RUN, CONTENT, INCONCLUSIVE, POSITION, RNG, SIZE, STATEFUL
+from bn_audit.subject.report import Failed, Skipped
 
 STYLE = re.compile(r"\x1b\[[0-9;]*m")
 BAR = re.compile(r"[▒█·┊]{24,}")
@@ -106,6 +107,7 @@ def test_what_floating_point_explains_is_quiet_even_without_a_noise_floor():
     explained, real = BAR.findall(of(sizes=sizes, noise_floor=None, rounding_only=1e-6, verdict=SIZE))
     assert "█" not in independent[0] + explained
     assert "▒" in explained
+    assert "; ▒ is floating point;" in of(sizes=(size(1, 1e-7),), noise_floor=None)
     assert "█" in real
 
 
@@ -199,6 +201,21 @@ def test_a_finding_says_it_and_the_verdict_does_not_repeat_it():
 
 def test_a_failed_run_is_told_once():
     assert "verdict: INCOMPLETE (run failed)\n" in text(hand_made_sweeps.CRASHED)
+
+
+def test_a_run_that_gave_nothing_is_told_once():
+    failed = Failed(stage="run", error="m.pt: cannot be loaded")
+    nothing = observation(verdict=CANNOT_RUN, why="m.pt: cannot be loaded", sizes=(), runner="")
+    output = text(audit(report(observation=nothing, failed=(failed,))))
+    assert output.count("cannot be loaded") == 1
+    assert "sweep" not in output
+    assert "sweep: could not be run" in text(audit(report(observation=nothing)))
+
+
+def test_a_run_that_was_not_made_is_no_rule():
+    skipped = (Skipped(code="run", reason="needs --trust"), Skipped(code="BN401", reason="the model was not run"))
+    assert "verdict: pass (no findings; not run; 1 rule not checked)" in text(audit(report(skipped=skipped)))
+    assert "verdict: pass (no findings; not run)" in text(audit(report(skipped=skipped[:1])))
 
 
 def test_a_model_without_norms_that_ran_is_judged():

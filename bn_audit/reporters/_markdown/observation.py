@@ -22,6 +22,7 @@ from bn_audit.reporters._observation import (
     evidence,
     has_class_scores,
     headline,
+    is_told_elsewhere,
     time_text,
     verdict_word,
 )
@@ -36,7 +37,7 @@ ROWS = 24
 def observation_parts(report: Report) -> Iterator[str]:
     """Yield the verdict of the run with what it rests on, then the figures and how to repeat it; none without a run."""
     observation = report.observation
-    if observation is None:
+    if observation is None or is_told_elsewhere(report):
         return
     told = headline(observation)
     said = joined(code(report.source), bold(verdict_word(observation)), text(told))

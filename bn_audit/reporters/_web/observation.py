@@ -14,6 +14,7 @@ from bn_audit.reporters._observation import (
     has_class_scores,
     headline,
     is_doubtful,
+    is_told_elsewhere,
     time_text,
     verdict_word,
 )
@@ -40,7 +41,7 @@ FEW = 24
 def observation_sections(report: Report) -> Iterator[Markup]:
     """Yield the sections; none where the model was not run."""
     observation = report.observation
-    if observation is None:
+    if observation is None or is_told_elsewhere(report):
         return
     yield element("h3", text("Run at several batch sizes"))
     yield _verdict(observation)
