@@ -27,7 +27,7 @@ def read_settings(file: Path, content: Mapping[str, object], codes: Sequence[str
     Raises:
         UsageError: an unknown key or a value that the key cannot have.
     """
-    place = Place(file=within(str(file), Path()), directory=file.resolve().parent, codes=tuple(codes))
+    place = Place(file=within(str(file), Path()), directory=file.parent.resolve(), codes=tuple(codes))
     known = [*(key.name for key in GENERAL), *TABLES]
     for name in content:
         if name not in known:
@@ -71,7 +71,7 @@ def _waivers_apart(value: object, place: Place) -> list[Waiver]:
     for name in texts(value, place.at("waivers")):
         file = place.directory / name
         content = parsed(file, f"{place.at('waivers')}: {name}")
-        inner = Place(file=within(str(file), Path()), directory=file.resolve().parent, codes=place.codes)
+        inner = Place(file=within(str(file), Path()), directory=file.parent.resolve(), codes=place.codes)
         for key in content:
             if key != "waiver":
                 raise inner.unknown(key, ["waiver"], "key")

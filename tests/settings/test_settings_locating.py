@@ -100,6 +100,12 @@ def test_a_named_file_may_hold_the_table_or_the_keys_at_its_top(repository: Path
         assert load_settings(Path(name), codes).values == expected
 
 
+def test_paths_start_where_a_linked_file_is_named_not_where_it_lies(repository: Path) -> None:
+    (repository / "shared.toml").write_text('targets = ["models/"]\n')
+    Path("linked.toml").symlink_to(repository / "shared.toml")
+    assert load_settings(Path("linked.toml"), codes).targets == ("models/",)
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
