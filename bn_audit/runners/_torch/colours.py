@@ -8,14 +8,15 @@ within a budget, so that the memory does not grow with the model.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
+from bn_audit.errors import RunError
 from bn_audit.runners._torch.arrays import as_bits
-from bn_audit.runners._torch.digests import Layout, Rows, is_readable, rows_of
+from bn_audit.runners._torch.digests import Layout, Rows, rows_of
 from bn_audit.runners._torch.outputs import tensors_in
 from bn_audit.runners._torch.watching import Tensors, Watch
 from bn_audit.runners._torch.whereabouts import Whereabouts
@@ -88,8 +89,12 @@ def is_view(func: Any) -> bool:
     return bool(returns) and all(item.alias_info is not None and not item.alias_info.is_write for item in returns)
 
 
-def record(run: Runner, batch: int) -> Pass:
-    """Return the fingerprints of one run."""
+def record(run: Runner, batch: int, *others: Callable[[Key, Rows, torch.Tensor], None]) -> Pass:
+    """Return the fingerprints of one run.
+
+    Args:
+        others: See every result with its fingerprints.
+    """
     found = Pass()
 
     def visit(key: Key, place: Place, tensor: torch.Tensor) -> None:
@@ -97,6 +102,8 @@ def record(run: Runner, batch: int) -> Pass:
         if rows is not None:
             found.rows[key] = rows
             found.places[key] = place
+            for other in others:
+                other(key, rows, tensor.detach())
 
     run(visit)
     return found
@@ -124,55 +131,84 @@ def is_apart(base: Rows, companions: Rows, probe: Rows, layout: Layout, index: i
     )
 
 
-def combining_places(
-    keys: list[Key], base: Runner, companions: Runner, probe: Runner, *, only_first: bool
-) -> Iterator[Key]:
-    """Yield those of the places whose elements answer to both colours, window by window.
+def answers(base: Rows | None, companions: Rows, index: int) -> bool:
+    """Return whether the probe's row changes with the companions, in whichever layout it lies."""
+    if base is None or base.shape != companions.shape:
+        return False
+    if not base.by_layout:
+        return base.whole != companions.whole
+    return all(rows[index] != companions.by_layout[layout][index] for layout, rows in base.by_layout.items())
 
-    Args:
-        only_first: Stop after the first window that holds one.
+
+class Window:
+    """The tensors of the first places that may be mixed, as they are under either colour.
+
+    They are kept while the two coloured runs are recorded, and compared during one more run of the base, which ends
+    with the last of them.
     """
-    remaining = keys
+
+    def __init__(self, base: Pass, index: int) -> None:
+        self._base = base
+        self._index = index
+        self._colours: dict[Key, list[torch.Tensor]] = {}
+        self._room = WINDOW_BYTES
+
+    def companions(self, key: Key, rows: Rows, tensor: torch.Tensor) -> None:
+        """See a result of the run with other companions."""
+        wanted = key.operator and answers(self._base.rows.get(key), rows, self._index)
+        if wanted and (self._room > 0 or not self._colours):
+            self._colours[key] = [as_bits(tensor).clone()]
+            self._room -= 2 * self._colours[key][0].nbytes
+
+    def probe(self, key: Key, rows: Rows, tensor: torch.Tensor) -> None:
+        """See a result of the run with another probe."""
+        if key in self._colours and self._base.rows[key].shape == rows.shape:
+            self._colours[key].append(as_bits(tensor).clone())
+
+    @property
+    def keys(self) -> set[Key]:
+        """The places that it holds."""
+        return set(self._colours)
+
+    def overlaps(self, base: Runner) -> set[Key]:
+        """Return the places whose elements answer to both colours."""
+        both = {key: tensors for key, tensors in self._colours.items() if len(tensors) == 2}
+        pending = set(both)
+        found: set[Key] = set()
+
+        def visit(key: Key, _place: Place, tensor: torch.Tensor) -> None:
+            if key in pending:
+                pending.discard(key)
+                bits = as_bits(tensor)
+                if bits.shape == both[key][0].shape and bool(((bits != both[key][0]) & (bits != both[key][1])).any()):
+                    found.add(key)
+                if not pending:
+                    raise SeenEnough
+
+        if both:
+            try:
+                base(visit)
+            except (SeenEnough, RunError):  # TorchScript turns whatever ends it into an error of its own
+                if pending:
+                    raise
+        return found
+
+
+class SeenEnough(BaseException):
+    """Ends a run, past any ``except Exception`` of the model."""
+
+
+def combining_places(
+    keys: Sequence[Key], runs: tuple[Runner, Runner, Runner], base: Pass, index: int, batch: int
+) -> list[Key]:
+    """Return those of the places whose elements answer to both colours, of the first window that holds one."""
+    remaining = list(keys)
     for _ in range(MAX_WINDOWS):
-        if not remaining:
-            return
-        kept = _kept(set(remaining), base)
-        found = _overlaps(kept, companions, probe)
-        yield from (key for key in remaining if key in found)
-        if only_first and found:
-            return
-        remaining = [key for key in remaining if key not in kept]
-
-
-def _kept(wanted: set[Key], run: Runner) -> dict[Key, torch.Tensor]:
-    """Return the bits of these places' tensors, as many as the window holds."""
-    kept: dict[Key, torch.Tensor] = {}
-    used = 0
-
-    def visit(key: Key, _place: Place, tensor: torch.Tensor) -> None:
-        nonlocal used
-        if key in wanted and is_readable(tensor) and (used < WINDOW_BYTES or not kept):
-            kept[key] = as_bits(tensor).clone()
-            used += kept[key].nbytes + tensor.numel()
-
-    run(visit)
-    return kept
-
-
-def _overlaps(kept: Mapping[Key, torch.Tensor], companions: Runner, probe: Runner) -> set[Key]:
-    answered: dict[Key, torch.Tensor] = {}
-    found: set[Key] = set()
-
-    def first(key: Key, _place: Place, tensor: torch.Tensor) -> None:
-        if key in kept and is_readable(tensor) and as_bits(tensor).shape == kept[key].shape:
-            answered[key] = as_bits(tensor) != kept[key]
-
-    def second(key: Key, _place: Place, tensor: torch.Tensor) -> None:
-        if key in answered and is_readable(tensor) and as_bits(tensor).shape == kept[key].shape:
-            both = (as_bits(tensor) != kept[key]) & answered[key]
-            if bool(both.any()):
-                found.add(key)
-
-    companions(first)
-    probe(second)
-    return found
+        window = Window(Pass(rows={key: base.rows[key] for key in remaining}), index)
+        record(runs[1], batch, window.companions)
+        record(runs[2], batch, window.probe)
+        found = window.overlaps(runs[0])
+        if found or not window.keys:
+            return [key for key in remaining if key in found]
+        remaining = [key for key in remaining if key not in window.keys]
+    return []

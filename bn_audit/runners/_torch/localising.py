@@ -10,47 +10,48 @@ from bn_audit.runners._torch.colours import (
     Key,
     Pass,
     Runner,
+    Window,
     combining_places,
     mixed_places,
     record,
 )
 from bn_audit.runners._torch.layers import norm_layers
-from bn_audit.runners._torch.profile_rows import profile
+from bn_audit.runners._torch.profile_rows import Effects, profile
 from bn_audit.subject.observation import Place
 from bn_audit.subject.run import Localisation
 
 MAX_OVERLAPS = 100
 
 
-def localise(calls: tuple[Runner, Runner, Runner], module: torch.nn.Module, *, index: int, batch: int) -> Localisation:
+def localise(runs: tuple[Runner, Runner, Runner], module: torch.nn.Module, *, index: int, batch: int) -> Localisation:
     """Return where samples meet.
 
     Args:
-        calls: Runs on the base, with other companions, with another probe.
+        runs: On the base, with other companions, with another probe.
         module: The model, for the names of its layers; it is not run.
         index: The probe's row.
         batch: Number of samples.
     """
-    base_run, companions_run, probe_run = calls
-    base, companions, probe = (record(run, batch) for run in calls)
+    layers, norms = _layers(module)
+    effects = Effects(index, batch, layers)
+    base = record(runs[0], batch, effects.base)
+    window = Window(base, index)
+    companions = record(runs[1], batch, effects.companions, window.companions)
+    probe = record(runs[2], batch, window.probe)
     keys = list(mixed_places(base, companions, probe, index))
     order = {key: rank for rank, key in enumerate(base.rows)}
     operators = [key for key in keys if key.operator]
-    combining = list(combining_places(operators, base_run, companions_run, probe_run, only_first=True))
+    overlaps = window.overlaps(runs[0])
+    combining = [key for key in operators if key in overlaps]
+    beyond = [key for key in operators if key not in window.keys]
+    if not combining and beyond:
+        combining = combining_places(beyond, runs, base, index, batch)
     moved = [key for key in keys if not key.operator and base.rows[key].by_layout]
     first, combined = _first(moved, combining, operators, order, base)
-    layers, norms = _layers(module, base)
     return Localisation(
         first=first,
         combined=combined,
-        profile=profile(
-            (base, companions, probe),
-            (base_run, companions_run),
-            index=index,
-            batch=batch,
-            layers=layers,
-            norms=norms,
-        ),
+        profile=profile((base, companions, probe), effects.found, index=index, layers=layers, norms=norms),
         overlaps=_overlaps(combining, moved, order, base),
     )
 
@@ -101,16 +102,8 @@ def _overlaps(combining: list[Key], moved: list[Key], order: dict[Key, int], bas
     return tuple(dict.fromkeys(places))[:MAX_OVERLAPS]
 
 
-def _layers(module: torch.nn.Module, base: Pass) -> tuple[set[str], set[str]]:
-    """Return the paths of the layers to report, and of the norm layers among them.
-
-    Without watched modules, every path that operators name.
-    """
+def _layers(module: torch.nn.Module) -> tuple[set[str], set[str]]:
+    """Return the paths of the layers to report, and of the norm layers among them."""
     norms = {path for path, _, _ in norm_layers(module)}
-    watched = any(not key.operator for key in base.rows)
-    if not watched:
-        paths = {key.path for key in base.rows if key.path}
-        norms |= {key.path for key in base.rows if "batch_norm" in key.operator}
-        return paths, norms & paths
     leaves = {path for path, child in module.named_modules() if next(child.children(), None) is None}
     return leaves | norms, norms

@@ -6,20 +6,57 @@ from collections.abc import Container, Mapping
 
 import torch
 
-from bn_audit.runners._torch.colours import Key, Pass, Runner, is_apart
+from bn_audit.runners._torch.colours import Key, Pass, is_apart
 from bn_audit.runners._torch.digests import Layout, Rows, row_of
 from bn_audit.subject.observation import LayerEffect, Place
 
-STORE_BYTES = 192 << 20
-"""Memory for the probe's rows of all layers; beyond it every n-th element is looked at."""
+MOST_ELEMENTS = 1 << 16
+"""Elements of a layer's row that are kept; of a longer row every n-th."""
+
+
+class Effects:
+    """Compares the probe's row of each layer in two runs.
+
+    Args:
+        index: The probe's row.
+        layers: Paths to look at.
+    """
+
+    def __init__(self, index: int, batch: int, layers: Container[str]) -> None:
+        self._index = index
+        self._batch = batch
+        self._layers = layers
+        self._rows: dict[Key, torch.Tensor] = {}
+        self.found: dict[Key, float] = {}
+
+    def base(self, key: Key, rows: Rows, tensor: torch.Tensor) -> None:
+        """See a result of the base."""
+        if key.path in self._layers and rows.by_layout:
+            self._rows[key] = self._row(rows, tensor)
+
+    def companions(self, key: Key, rows: Rows, tensor: torch.Tensor) -> None:
+        """See a result of the run with other companions."""
+        before = self._rows.pop(key, None)
+        if before is not None and rows.by_layout:
+            after = self._row(rows, tensor)
+            if after.shape == before.shape:
+                self.found[key] = relative_change(before, after)
+
+    def _row(self, rows: Rows, tensor: torch.Tensor) -> torch.Tensor:
+        row = row_of(tensor, likely_layout(rows), self._index, self._batch).reshape(-1)
+        return row[:: max(1, row.numel() // MOST_ELEMENTS)].clone()
+
+
+def likely_layout(rows: Rows) -> Layout:
+    """Return the layout to take where several fit: the first axis of just the right size."""
+    return min(rows.by_layout, key=lambda layout: (layout.blocks > 1, layout.axis, layout.inner))
 
 
 def profile(
     passes: tuple[Pass, Pass, Pass],
-    runs: tuple[Runner, Runner],
+    effects: Mapping[Key, float],
     *,
     index: int,
-    batch: int,
     layers: Container[str],
     norms: Container[str],
 ) -> tuple[LayerEffect, ...]:
@@ -27,68 +64,27 @@ def profile(
 
     Args:
         passes: Of the base, of the companions, of the probe.
-        runs: Of the base and of the companions.
         layers: Paths to report.
         norms: Those of norm layers.
     """
     base, companions, probe = passes
-    keys = [key for key in base.rows if key.path in layers]
-    moved = {
-        key: layout
-        for key in keys
-        if (layout := _moved_in(base.rows[key], companions.rows.get(key), probe.rows.get(key), index)) is not None
-    }
-    effects = _measured(moved, {key: base.rows[key] for key in moved}, runs, index=index, batch=batch)
     by_path: dict[str, tuple[float, Place]] = {}
-    for key in keys:
-        effect = max(effects.get(key, 0.0), by_path.get(key.path, (0.0, None))[0])
-        by_path[key.path] = effect, base.places[key]
+    for key in base.rows:
+        if key.path in layers:
+            moves = _moves(base.rows[key], companions.rows.get(key), probe.rows.get(key), index)
+            effect = effects.get(key, 0.0) if moves else 0.0
+            by_path[key.path] = max(effect, by_path.get(key.path, (0.0, None))[0]), base.places[key]
     return tuple(
         LayerEffect(path=path, effect=effect, type_name=place.type_name, is_norm=path in norms)
         for path, (effect, place) in by_path.items()
     )
 
 
-def _moved_in(base: Rows, companions: Rows | None, probe: Rows | None, index: int) -> Layout | None:
-    """Return the layout in which the companions change the probe's row; None where they leave it alone."""
-    if companions is None or companions.shape != base.shape or not base.by_layout:
-        return None
-    same_shape = probe is not None and probe.shape == base.shape
-    if same_shape and any(is_apart(base, companions, probe or base, layout, index) for layout in base.by_layout):
-        return None
-    ranked = sorted(base.by_layout, key=lambda layout: (layout.blocks > 1, layout.axis, layout.inner))
-    changed = [layout for layout in ranked if base.by_layout[layout][index] != companions.by_layout[layout][index]]
-    return changed[0] if changed else None
-
-
-def _measured(
-    moved: Mapping[Key, Layout],
-    rows: Mapping[Key, Rows],
-    runs: tuple[Runner, Runner],
-    *,
-    index: int,
-    batch: int,
-) -> dict[Key, float]:
-    elements = sum(torch.Size(rows[key].shape).numel() // batch for key in moved)
-    stride = max(1, -(-elements * 4 // STORE_BYTES))
-    kept: dict[Key, torch.Tensor] = {}
-    effects: dict[Key, float] = {}
-
-    def row(key: Key, tensor: torch.Tensor) -> torch.Tensor:
-        return row_of(tensor.detach(), moved[key], index, batch).reshape(-1)[::stride].clone()
-
-    def keep(key: Key, _place: Place, tensor: torch.Tensor) -> None:
-        if key in moved and tuple(tensor.shape) == rows[key].shape:
-            kept[key] = row(key, tensor)
-
-    def compare(key: Key, _place: Place, tensor: torch.Tensor) -> None:
-        if key in kept and tuple(tensor.shape) == rows[key].shape:
-            effects[key] = relative_change(kept.pop(key), row(key, tensor))
-
-    if moved:
-        runs[0](keep)
-        runs[1](compare)
-    return effects
+def _moves(base: Rows, companions: Rows | None, probe: Rows | None, index: int) -> bool:
+    """Return whether the companions change the probe's row, in every layout that keeps the samples apart."""
+    if companions is None or probe is None or not companions.shape == probe.shape == base.shape:
+        return False
+    return not any(is_apart(base, companions, probe, layout, index) for layout in base.by_layout)
 
 
 def relative_change(one: torch.Tensor, other: torch.Tensor) -> float:
