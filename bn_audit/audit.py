@@ -178,7 +178,7 @@ def run(targets: Sequence[str], options: Options, progress: Progress | None = No
         unused_waivers=settled.unused_waivers,
         resolved=settled.resolved,
         settings=options.settings,
-        rules=tuple(rule.described(options.intent) for rule in chosen),
+        rules=tuple(rule.described(options.intent) for rule in policy.meant(chosen, options.comparison_only)),
     )
 
 
@@ -209,7 +209,7 @@ def check_with(
         say: Called before each step of running a model.
     """
     chosen = policy.select_rules(plugins.rules(), options.select, options.ignore)
-    rules = tuple(rule for rule in chosen if policy.compares(rule)) if options.comparison_only else chosen
+    rules = policy.meant(chosen, options.comparison_only)
     named = single(target) if options.comparison_only and isinstance(target, str) else target
     with opened_target(named, options.weights, without_memory=options.comparison_only) as opened:
         subject = with_claims(format_of(opened).read(opened), options.frozen)

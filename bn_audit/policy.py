@@ -72,6 +72,11 @@ def deselected(rules: Sequence[Rule], chosen: Sequence[Rule], *, comparison_only
     return tuple(rule.code for rule in rules if rule not in chosen and (not comparison_only or compares(rule)))
 
 
+def meant(rules: Sequence[Rule], comparison_only: bool) -> tuple[Rule, ...]:
+    """Return the rules that a run checks which judges an artifact, or a comparison alone."""
+    return tuple(rule for rule in rules if compares(rule) or not comparison_only)
+
+
 def judge(
     findings: Iterable[Finding],
     rules: Sequence[Rule],
