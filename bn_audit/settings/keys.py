@@ -39,6 +39,8 @@ def text(value: object, place: Place) -> str:
         raise place.wrong(f"is {_kind(value)}: write a string")
     if not value.strip():
         raise place.wrong("is empty: write what it is about, or remove the key")
+    if "\0" in value:
+        raise place.wrong("holds a NUL character, which no name has: remove it")
     return value
 
 
@@ -70,6 +72,14 @@ def _sizes(value: object, place: Place) -> tuple[int, ...]:
     if not isinstance(value, list) or not value:
         raise place.wrong(f"is {'empty' if value == [] else _kind(value)}: write a list of numbers, such as [1, 2, 8]")
     return tuple(sorted({_count(item, place) for item in value}))
+
+
+def _layers(value: object, place: Place) -> tuple[str, ...]:
+    """Return globs over layers."""
+    for pattern in texts(value, place):
+        if not pattern.strip("."):
+            raise place.wrong(f"{pattern!r} matches nothing: name layers, such as 'backbone.*'")
+    return texts(value, place)
 
 
 def _inputs(value: object, place: Place) -> tuple[str, ...]:
@@ -158,7 +168,7 @@ GENERAL = (
     Key(name="severity", field="severities", parse=_severities),
     Key(name="fail-on", field="fail_on", parse=choice(Severity)),
     Key(name="strict", field="strict", parse=_flag),
-    Key(name="frozen", field="frozen", parse=texts),
+    Key(name="frozen", field="frozen", parse=_layers),
     Key(name="flow", field="flow", parse=_flag),
     Key(name="jobs", field="jobs", parse=_count),
     Key(name="baseline", field="baseline", parse=_path),
@@ -169,7 +179,7 @@ PER_PATH = (
     Key(name="intent", field="intent", parse=choice(Intent)),
     Key(name="against", field="against", parse=_path),
     Key(name="weights", field="weights", parse=_path),
-    Key(name="frozen", field="frozen", parse=texts),
+    Key(name="frozen", field="frozen", parse=_layers),
     Key(name="ignore", field="ignore", parse=_codes),
     Key(name="batch-sizes", field="batch_sizes", parse=_sizes),
     Key(name="inputs", field="inputs", parse=_inputs),

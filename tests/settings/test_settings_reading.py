@@ -185,6 +185,8 @@ def test_paths_start_in_the_folder_of_the_file(folder: Path, monkeypatch: pytest
         ("jobs = 1979-05-27", "jobs: is a date or time"),
         ("targets = ['']", "targets: is empty"),
         ("frozen = [' ']", "frozen: is empty"),
+        ("frozen = ['.']", "frozen: '.' matches nothing"),
+        ("waivers = 'a\\u0000b'".replace("'", '"'), "waivers: holds a NUL character"),
         ("baseline = []", "baseline: is a list: write a string"),
         ("target = 1", "target: is the number 1: write one [[target]] table for each"),
         ("[[target]]\nintent = 'resume'", "target 1: has no path"),
