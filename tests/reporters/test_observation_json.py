@@ -20,6 +20,7 @@ from bn_audit.subject.observation import (
     Place,
     SizeResult,
 )
+from bn_audit.subject.report import Skipped
 
 SCHEMA = json.loads(SCHEMA_PATH.read_text(encoding="utf-8"))
 SWEEP = SCHEMA["$defs"]["sweep"]
@@ -105,6 +106,15 @@ def test_the_figures_are_those_of_the_observation():
 def test_a_report_without_a_run_has_none():
     assert parsed(hand_made.CLEAN)["reports"][0]["sweep"] is None
     jsonschema.Draft202012Validator(SCHEMA).validate(parsed(hand_made.CLEAN))
+
+
+def test_a_run_that_was_not_made_follows_the_schema():
+    skipped = hand_made.report(skipped=(Skipped(code="run", reason="needs --trust"),))
+    document = parsed(hand_made.audit(skipped))
+    jsonschema.Draft202012Validator(SCHEMA).validate(document)
+    document["reports"][0]["skipped"][0]["code"] = "walk"
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.Draft202012Validator(SCHEMA).validate(document)
 
 
 @pytest.mark.parametrize("field", sorted(FIXED))
