@@ -69,6 +69,7 @@ def _report(report: Report) -> dict[str, Json]:
         "failed": [{"stage": failure.stage, "error": failure.error} for failure in report.failed],
         "unread": list(report.unread),
         "deselected": list(report.deselected),
+        "checked": list(report.checked),
         "batch_flow": None if report.batch_flow is None else [_output_flow(flow) for flow in report.batch_flow],
         "flow_seconds": plain(report.flow_seconds),
         "sweep": _sweep(report),
