@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from bn_audit.recognition.modules import STATISTIC_NAMES
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
 _RUNNING_NAME = re.compile(r"^(?:running|moving|stored)_|_(?:running|moving)$|^num_batches_tracked$")
@@ -30,7 +31,7 @@ class Keeper:
         return buffers[name] if name in buffers else self.module.__dict__.get(name)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Layers:
     """The modules of one model.
 
@@ -42,6 +43,20 @@ class Layers:
     paths: dict[int, str]
     modules: tuple[nn.Module, ...]
     keepers: tuple[Keeper, ...]
+
+    @cached_property
+    def parameter_addresses(self) -> frozenset[int]:
+        """Where the memory of each parameter begins, when it was first asked for."""
+        held = (item for module in self.modules for item in module._parameters.values() if item is not None)
+        return frozenset(found for item in held if (found := address(item)) is not None)
+
+
+def address(tensor: torch.Tensor) -> int | None:
+    """Return where the memory under a tensor begins; None for one without memory of its own."""
+    try:
+        return tensor.untyped_storage().data_ptr() or None
+    except (RuntimeError, NotImplementedError, ValueError):  # wrappers of torch.func, sparse tensors, lazy ones
+        return None
 
 
 def layers_of(model: nn.Module) -> Layers:

@@ -15,12 +15,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import PurePath
 from types import FrameType
 from typing import TYPE_CHECKING
 
 from bn_audit.live.calls import NormCall
-from bn_audit.live.layers import Layers
+from bn_audit.live.layers import Layers, address
 from bn_audit.recognition.modules import INSTANCE_NORM_NAME
 
 if TYPE_CHECKING:
@@ -50,10 +51,10 @@ class Owner:
 
 def owner_of(call: NormCall, layers: Layers) -> Owner | None:
     """Return who made a call; None where it belongs to another model, or normalises no activations over a batch."""
+    if not call.updates and (address(call.input) in layers.parameter_addresses or _is_per_sample(call, layers)):
+        return None
     frames = list(_frames())
     running = [module for frame in frames if (module := _self_of(frame)) is not None]
-    if not call.updates and _is_per_sample(call, layers, frames, running):
-        return None
     place = _place(frames[0]) if frames and call.in_python else ""
     holder = _holder(call, layers)
     if holder is not None:
@@ -75,34 +76,27 @@ def _holder(call: NormCall, layers: Layers) -> nn.Module | None:
     Below Python the tensors are other objects over the same memory.
     """
     wanted = {id(tensor) for tensor in call.holders}
-    addresses = {address for tensor in call.holders if (address := _address(tensor))} if not call.in_python else set()
+    addresses = {found for tensor in call.holders if (found := address(tensor))} if not call.in_python else set()
     for module in layers.modules if wanted else ():
         for held in (*module._buffers.values(), *module._parameters.values()):
-            if held is not None and (id(held) in wanted or (addresses and _address(held) in addresses)):
+            if held is not None and (id(held) in wanted or (addresses and address(held) in addresses)):
                 return module
     return None
 
 
-def _is_per_sample(call: NormCall, layers: Layers, frames: list[FrameType], running: list[nn.Module]) -> bool:
-    """True where the call normalises parameters, or each sample for itself."""
-    if _is_parameter(call.input, layers):
-        return True
+def _is_per_sample(call: NormCall, layers: Layers) -> bool:
+    """True where the call normalises a parameter that was changed on the way, or each sample for itself."""
     if call.input.dim() < 2 or call.input.shape[0] != 1:
         return False
     if not call.in_python:
         return _holder(call, layers) is None
-    if running and (
-        _is_made_of_parameter(call.input, running[0]) or INSTANCE_NORM_NAME.search(type_name(running[0]).lower())
+    module = next((found for frame in _frames() if (found := _self_of(frame)) is not None), None)
+    if module is not None and (
+        _is_made_of_parameter(call.input, module) or INSTANCE_NORM_NAME.search(type_name(module).lower())
     ):
         return True
-    return any(_is_folded(call.input, value) for frame in frames[:_NEAREST_FRAMES] for value in _tensors(frame))
-
-
-def _is_parameter(value: torch.Tensor, layers: Layers) -> bool:
-    """True for a parameter of the model under any shape."""
-    address = _address(value)
-    held = (item for module in layers.modules for item in module._parameters.values() if item is not None)
-    return address is not None and any(_address(item) == address for item in held)
+    nearest = islice(_frames(), _NEAREST_FRAMES)
+    return any(_is_folded(call.input, value) for frame in nearest for value in _tensors(frame))
 
 
 def _is_made_of_parameter(value: torch.Tensor, module: nn.Module) -> bool:
@@ -131,13 +125,6 @@ def _is_folded(value: torch.Tensor, around: torch.Tensor) -> bool:
         return True
     is_same = around.is_contiguous() and value.is_contiguous() and around.data_ptr() == value.data_ptr()
     return is_same and channels % rows == 0
-
-
-def _address(tensor: torch.Tensor) -> int | None:
-    try:
-        return tensor.untyped_storage().data_ptr() or None
-    except (RuntimeError, NotImplementedError):  # wrappers of torch.func, sparse tensors: no memory of their own
-        return None
 
 
 def _frames() -> Iterator[FrameType]:

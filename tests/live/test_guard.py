@@ -528,6 +528,28 @@ def test_a_lazy_layer_that_takes_its_shape_in_the_block_is_found() -> None:
         model(images())
 
 
+def test_lazy_layers_beside_a_violation() -> None:
+    model = nn.Sequential(nn.BatchNorm2d(3), nn.LazyConv2d(4, 1), nn.LazyBatchNorm2d())
+    found: list[Violation] = []
+    with bn_audit.guard(model, on_violation=found.append):
+        model(images())
+    assert [item.path for item in found] == ["0", "2"]
+
+
+def test_weight_standardisation_costs_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its calls are looked at each time, so what that takes must not grow with the model."""
+    from bn_audit.live import layers
+
+    looked: list[int] = []
+    address = layers.address
+    monkeypatch.setattr(layers, "address", lambda tensor: looked.append(1) or address(tensor))
+    model = nn.Sequential(StandardisedConv(3, 5, 3), *[StandardisedConv(5, 5, 1) for _ in range(9)])
+    with bn_audit.guard(model):
+        for _ in range(3):
+            model(images())
+    assert len(looked) == len(list(model.parameters()))
+
+
 @pytest.mark.parametrize("model", [torch.relu, "model.pt", None, nn.BatchNorm2d])
 def test_what_is_no_module_is_refused(model: object) -> None:
     with pytest.raises(UsageError, match=r"no torch\.nn\.Module"):
