@@ -1,4 +1,4 @@
-"""Measure the budgets of the static check and print them; exit with 1 where one is missed.
+"""Measure the budgets of the static check and of the guard, and print them; exit with 1 where one is missed.
 
     python -m tests.benchmarks [--rounds 5] [--cache DIR] [--only KIND ...]
 
