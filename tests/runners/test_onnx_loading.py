@@ -142,3 +142,23 @@ def test_functions_of_the_model_are_written_out(tmp_path: Path) -> None:
     with session(written(tmp_path, proto)) as opened:
         assert opened.norm_paths == ("bn",)
         np.testing.assert_array_equal(opened.run(batch).outputs[0]["y"], expected)
+
+
+def test_nodes_in_any_order(tmp_path: Path) -> None:
+    proto = norm_model(15, training=True)
+    batch = {"x": values(1, 5, 3, 4, 4)}
+    expected = bare(written(tmp_path, proto), batch)[0][0]
+    backwards = list(proto.graph.node)[::-1]
+    del proto.graph.node[:]
+    proto.graph.node.extend(backwards)
+    other = values(2, 5, 3, 4, 4)
+    with session(written(tmp_path, proto)) as opened:
+        np.testing.assert_array_equal(opened.run(batch).outputs[0]["y"], expected)
+        where = opened.localise(
+            batch,
+            {"x": np.concatenate([batch["x"][:1], other[1:]])},
+            {"x": np.concatenate([other[:1], batch["x"][1:]])},
+            0,
+        )
+    assert where.first is not None
+    assert where.first.path == "bn"

@@ -13,7 +13,7 @@ from onnx import helper
 from onnx_runs import CHANNELS, RUNTIME, batch_norm, exported, model, session, statistics, values, with_row, written
 from torch import Tensor, nn
 
-from bn_audit.runners._onnx import localising
+from bn_audit.runners._onnx import segments
 from bn_audit.subject.run import Localisation
 
 INDEX = 1
@@ -188,18 +188,13 @@ def test_layers_of_an_exported_network(tmp_path: Path, trained: int | None) -> N
         assert opened.norm_paths == ("1.bn", "2.bn", "3.bn")
 
 
-def test_windows_do_not_change_what_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = written(tmp_path, chain(*MEETING["mean over the batch"]))
+@pytest.mark.parametrize("case", MEETING)
+def test_pieces_do_not_change_what_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+    path = written(tmp_path, chain(*MEETING[case]))
     whole = localised(path, CHANNELS)
-    monkeypatch.setattr(localising, "WINDOW_BYTES", 1)
+    monkeypatch.setattr(segments, "FIRST_GUESS", 1)
+    monkeypatch.setattr(segments.Pieces, "_end", lambda self, nodes, begin: begin + 1)
     assert localised(path, CHANNELS) == whole
-
-
-def test_windows_are_filled_up_to_their_size() -> None:
-    sizes = {"a": 4, "b": 4, "c": 9, "d": 1, "e": 1}
-    assert list(localising.windows(list("abcde"), sizes, 8)) == [["a", "b"], ["c"], ["d", "e"]]
-    assert list(localising.windows([], sizes, 8)) == []
-    assert list(localising.windows(["unknown", "a"], {"a": 6}, 8)) == [["unknown"], ["a"]]
 
 
 def test_traces_tell_shapes_that_follow_from_values(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import graphlib
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
@@ -90,3 +91,22 @@ def shaped_by_values(proto: Proto, varying: set[str]) -> list[Proto]:
         if decides:
             found.append(node)
     return found
+
+
+def in_order(proto: Proto) -> None:
+    """Put the nodes of a graph into an order in which they can run, where they are not; backends take any order."""
+    nodes = list(proto.graph.node)
+    makers = {name: place for place, node in enumerate(nodes) for name in node.output if name}
+    needs = [{makers[name] for name in free_names(node) if name in makers} for node in nodes]
+    if all(earlier < place for place, places in enumerate(needs) for earlier in places):
+        return
+    sorter = graphlib.TopologicalSorter(dict(enumerate(needs)))
+    try:
+        order = list(sorter.static_order())
+    except graphlib.CycleError:
+        return  # the backend says so
+    copies = [type(nodes[place])() for place in order]
+    for copy, place in zip(copies, order, strict=True):
+        copy.CopyFrom(nodes[place])
+    del proto.graph.node[:]
+    proto.graph.node.extend(copies)

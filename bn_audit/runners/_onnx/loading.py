@@ -21,6 +21,7 @@ from bn_audit.containers.onnx_file.tensors import DTYPES
 from bn_audit.containers.source import Source
 from bn_audit.errors import MalformedFileError, NoModelError, RunError, UnsupportedRunError
 from bn_audit.runners._onnx.batch_norms import STATISTICS, batch_norm_nodes, makers_of, stored_origin
+from bn_audit.runners._onnx.dependence import in_order
 from bn_audit.subject.run import Array
 from bn_audit.subject.tensor import ITEM_SIZES
 
@@ -106,6 +107,7 @@ def load(path: str) -> Model:
             raise NoModelError(f"{source.name}: holds no graph")
         if proto.functions:
             proto = onnx.inliner.inline_local_functions(proto)
+        in_order(proto)
         weights, rest = _take_weights(source, proto)
     return Model(name=str(path), proto=proto, weights=weights, folder=Path(path).absolute().parent if rest else None)
 

@@ -7,7 +7,7 @@ colours meet combines samples; a value that holds the probe's colour in other ro
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,10 +19,15 @@ from bn_audit.runners._onnx.dependence import Proto
 from bn_audit.subject.run import Array, Batch
 from bn_audit.subject.tensor import ITEM_SIZES
 
-WINDOW_BYTES = 128 << 20
-"""Of the values of one pass that are kept at a time; two passes and the masks of a third are held."""
-
 Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """The sample whose rows are watched."""
+
+    batch_size: int
+    index: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,28 +39,14 @@ class Colours:
         moved: The probe's change is not where its rows are, or the companions' is there.
         reached: Either change reaches it.
         effect: Of the companions on the probe's rows; None where its rows or sizes are not known.
+        size: Its bytes.
     """
 
     meets: bool
     moved: bool
     reached: bool
     effect: float | None
-
-
-def windows(names: Sequence[str], sizes: Mapping[str, int], limit: int = WINDOW_BYTES) -> Iterator[list[str]]:
-    """Yield runs of consecutive values whose bytes together stay below `limit`, one value at least."""
-    usual = max(sizes.values(), default=limit // 16)
-    window: list[str] = []
-    filled = 0
-    for name in names:
-        size = sizes.get(name, usual)
-        if window and filled + size > limit:
-            yield window
-            window, filled = [], 0
-        window.append(name)
-        filled += size
-    if window:
-        yield window
+    size: int = 0
 
 
 def value_sizes(proto: Proto, batch: Batch) -> dict[str, int]:
@@ -87,27 +78,29 @@ def value_sizes(proto: Proto, batch: Batch) -> dict[str, int]:
 
 
 def compare(
-    start: Callable[[], Forward], base: Batch, companions: Batch, probe: Batch, batch_size: int, index: int
-) -> dict[str, Colours]:
-    """Return the colours of the values that a model gives.
+    start: Callable[[], Forward], batches: Sequence[Batch], probe: Probe, later: Collection[str]
+) -> tuple[dict[str, Colours], tuple[dict[str, Array], ...]]:
+    """Return the colours of the values that a model gives, and these values themselves for each batch.
 
     Args:
         start: Gives the model, as it is before any run.
+        batches: The batch, the same with other companions, the same with another probe.
+        later: Names of the values to return.
     """
-    first = start()(base)
-    second = start()(companions)
+    first = start()(batches[0])
+    second = start()(batches[1])
     by_companions = {name: _differs(first[name], second[name]) for name in first if name in second}
     changes = {
         name: _change(first[name], second[name]) for name in by_companions if first[name].shape == second[name].shape
     }
-    del second
-    third = start()(probe)
+    second = {name: second[name] for name in later if name in second}
+    third = start()(batches[2])
     found = {}
-    for name, companion_mask in by_companions.items():
+    for name, mask in by_companions.items():
         if name in third:
-            probe_mask = _differs(first[name], third[name])
-            found[name] = _coloured(first[name], changes.get(name), companion_mask, probe_mask, batch_size, index)
-    return found
+            found[name] = _coloured(first[name], changes.get(name), mask, _differs(first[name], third[name]), probe)
+    kept = tuple({name: values[name] for name in later if name in values} for values in (first, second, third))
+    return found, kept
 
 
 def _differs(first: Array, second: Array) -> Mask:
@@ -129,9 +122,8 @@ def _change(first: Array, second: Array) -> Array | None:
         return np.abs(first.astype(np.float32) - second.astype(np.float32))
 
 
-def _coloured(
-    value: Array, change: Array | None, companions: Mask, probe: Mask, batch_size: int, index: int
-) -> Colours:
+def _coloured(value: Array, change: Array | None, companions: Mask, probe: Mask, place: Probe) -> Colours:
+    batch_size, index = place.batch_size, place.index
     reached = bool(companions.any() or probe.any())
     meets = bool((companions & probe).any())
     both = bool(companions.any() and probe.any())
@@ -146,7 +138,7 @@ def _coloured(
             largest = float(np.max(change[rows].astype(np.float64), initial=0.0))
         effect = largest / scale if scale else (0.0 if not largest else 1.0)
         effect = effect if np.isfinite(effect) else None
-    return Colours(meets=meets, moved=moved, reached=reached, effect=effect)
+    return Colours(meets=meets, moved=moved, reached=reached, effect=effect, size=value.nbytes)
 
 
 def probe_rows(companions: Mask, probe: Mask, batch_size: int, index: int) -> tuple[slice, ...] | None:

@@ -11,16 +11,17 @@ import numpy as np
 from bn_audit.errors import UnsupportedRunError
 from bn_audit.runners._onnx import tracing
 from bn_audit.runners._onnx.backend import Backend, Forward
-from bn_audit.runners._onnx.batch_norms import BatchNorm, batch_norms, set_mode
+from bn_audit.runners._onnx.batch_norms import BatchNorm, batch_norms, is_batch_norm, set_mode
 from bn_audit.runners._onnx.calling import find_calls
 from bn_audit.runners._onnx.dependence import varying_values
 from bn_audit.runners._onnx.element_types import main_dtype
 from bn_audit.runners._onnx.inputs import input_specs
 from bn_audit.runners._onnx.jitter import jittered
 from bn_audit.runners._onnx.loading import Model
-from bn_audit.runners._onnx.localising import Colours, compare, value_sizes, windows
+from bn_audit.runners._onnx.localising import Probe, value_sizes
 from bn_audit.runners._onnx.places import localised, node_places
 from bn_audit.runners._onnx.randomness import STANDARD_DOMAINS, all_nodes, random_nodes, unseed
+from bn_audit.runners._onnx.segments import Pieces
 from bn_audit.runners._onnx.state import changed_tensors
 from bn_audit.subject.run import Batch, Calls, InputSpec, Job, Localisation, Outputs, Run
 
@@ -186,23 +187,20 @@ class OnnxSession:
     def localise(self, base: Batch, companions: Batch, probe: Batch, index: int, *, seed: int = 0) -> Localisation:
         """Return the nodes where samples meet."""
         proto = self._model.proto
-        names = [
-            name
-            for node in proto.graph.node
-            for name in (node.output[:1] if node.op_type == "BatchNormalization" else node.output)
-            if name in self._varying
-        ]
-        colours: dict[str, Colours] = {}
-        for window in windows(names, value_sizes(proto, base)):
-            exposed = tracing.with_outputs(self._model, window, only=True)
-            started: list[Forward] = []
-
-            def start(model: Model = exposed, started: list[Forward] = started) -> Forward:
-                if not started or not self._keeps_nothing:
-                    started[:] = [self._backend.start(model, seed)]
-                return started[0]
-
-            colours |= compare(start, base, companions, probe, self._batch_size(base), index)
+        pieces = Pieces(
+            model=self._model,
+            backend=self._backend,
+            seed=seed,
+            sizes=value_sizes(proto, base),
+            shown={
+                name
+                for node in proto.graph.node
+                for name in (node.output[:1] if is_batch_norm(node) else node.output)
+                if name in self._varying
+            },
+            is_steady=self._keeps_nothing,
+        )
+        colours = pieces.compare((base, companions, probe), Probe(batch_size=self._batch_size(base), index=index))
         return localised(proto, node_places(proto, self._norms), colours)
 
     def _batch_size(self, batch: Batch) -> int:
