@@ -15,7 +15,8 @@ Example:
             return (tokens * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)  # silent
 Remedy: mask what is padded in attention, norms and averages, group samples of like size, or run them one by one.
 Limits: needs a full run of a model with an open size. Zeros are taken for padding, and a mask among the inputs is
-    padded with zeros too. Without a mask or lengths the model cannot know what is padding, and the finding is a note.
+    padded with zeros too. Without a mask or lengths a model cannot know what is padding: for sequences of integers,
+    which are padded as a rule, that is a note; images and other numbers are silent, since most are never padded.
 Sources: pytorch/audio issue 4205; pytorch/vision issue 4257; huggingface/transformers issue 39382.
 """
 
@@ -27,7 +28,6 @@ from bn_audit.interfaces import Rule
 from bn_audit.rules._figures import figure
 from bn_audit.rules._observed import observed, share, was_run
 from bn_audit.subject.finding import Finding, Severity
-from bn_audit.subject.observation import Observation
 from bn_audit.subject.subject import Facts, Subject
 
 MASK_NAMES = ("mask", "length", "lens", "valid")
@@ -39,18 +39,15 @@ def check(subject: Subject) -> Iterator[Finding]:
     run = observed(subject)
     if run is None or not run.padding_effect or run.padding_effect <= (run.noise_floor or 0.0):
         return
-    told = _is_told(run)
+    told = any(word in used.name.lower() for used in run.inputs for word in MASK_NAMES)
+    if not told and not any("int" in used.dtype and used.shape for used in run.inputs):
+        return
     known = "although an input tells what is padding" if told else "and no input tells the model what is padding"
     yield RULE.finding(
         f"padding a sample changes its answer by up to {share(run.padding_effect)} of its largest output, {known}",
         evidence={"padding_effect": figure(run.padding_effect), "has_mask": told, "runner": run.runner},
         severity=None if told else Severity.NOTE,
     )
-
-
-def _is_told(run: Observation) -> bool:
-    """Return whether some input tells what is padding."""
-    return any(word in used.name.lower() for used in run.inputs for word in MASK_NAMES)
 
 
 RULE = Rule(

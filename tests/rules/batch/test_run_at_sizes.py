@@ -97,15 +97,26 @@ def test_what_the_graph_already_shows_is_told_once():
     assert "Reshape to a constant at 'Reshape_1'" in only(BN404, audited).message
 
 
+def fed(**dtypes):
+    return tuple(InputUsed(name=name, dtype=dtype, shape=(16,)) for name, dtype in dtypes.items())
+
+
 @pytest.mark.parametrize(
-    ("names", "severity"),
-    [(("ids", "attention_mask"), Severity.WARNING), (("x", "lengths"), Severity.WARNING), (("image",), Severity.NOTE)],
+    ("inputs", "severity"),
+    [
+        (fed(ids="int64", attention_mask="int64"), Severity.WARNING),
+        (fed(x="float32", lengths="int64"), Severity.WARNING),
+        (fed(tokens="int32"), Severity.NOTE),
+    ],
 )
-def test_padding_that_counts(names, severity):
-    inputs = tuple(InputUsed(name=name, dtype="float32", shape=(16,)) for name in names)
+def test_padding_that_counts(inputs, severity):
     finding = only(BN406, ran(run=observation(padding_effect=0.25, inputs=inputs)))
     assert finding.severity is severity
     assert finding.message.startswith("padding a sample changes its answer by up to 25% of its largest output, ")
+
+
+def test_images_are_not_padded_as_a_rule():
+    assert outcome(BN406, ran(run=observation(padding_effect=0.25, inputs=fed(image="float32")))) == []
 
 
 @pytest.mark.parametrize("effect", [None, 0.0, 3e-6])
