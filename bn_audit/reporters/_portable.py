@@ -29,48 +29,54 @@ def portable(audit: Audit, root: str | None = None) -> Audit:
     """
     root = os.path.abspath(root or Path.cwd())  # noqa: PTH100 - resolve() would follow links to where the bytes lie
     names = _names(_sources(audit), root)
+    in_error = _renaming({}, root)
+    return replace(
+        audit,
+        reports=tuple(_report(report, names, root) for report in audit.reports),
+        unused_waivers=tuple(replace(waiver, origin=in_error(waiver.origin)) for waiver in audit.unused_waivers),
+        settings=None if audit.settings is None else in_error(audit.settings),
+        listed=tuple((names[source], _renaming({source: names[source]}, root)(why)) for source, why in audit.listed),
+    )
+
+
+def _renaming(names: dict[str, str], root: str) -> Rename:
+    """Return what makes a text name these sources by their names, and anything beside them without its folder."""
     folders = [os.path.dirname(source) for source in names if os.path.isabs(source)]  # noqa: PTH117, PTH120
     strip = [folder.rstrip(os.sep) + os.sep for folder in (*folders, root) if folder.strip(os.sep)]
-    renamed = sorted(((old, new) for old, new in names.items() if old != new), key=lambda pair: -len(pair[0]))
 
-    def in_message(text: str) -> str:
-        for old, new in renamed:
+    def rename(text: str) -> str:
+        for old, new in names.items():
             text = text.replace(old, new)
-        return text
-
-    def in_error(text: str) -> str:
-        text = in_message(text)
         for folder in strip:
             text = text.replace(folder, "")
         return text
 
-    return replace(
-        audit,
-        reports=tuple(_report(report, names, in_message, in_error) for report in audit.reports),
-        unused_waivers=tuple(replace(waiver, origin=in_error(waiver.origin)) for waiver in audit.unused_waivers),
-        settings=None if audit.settings is None else in_error(audit.settings),
-        listed=tuple((names[source], in_error(reason)) for source, reason in audit.listed),
-    )
+    return rename
 
 
 def _sources(audit: Audit) -> Iterable[str]:
     for report in audit.reports:
-        yield report.source
-        if report.comparison is not None:
-            yield report.comparison.reference
+        yield from _sources_of(report)
     yield from (source for source, _ in audit.listed)
+
+
+def _sources_of(report: Report) -> Iterable[str]:
+    yield report.source
+    if report.comparison is not None:
+        yield report.comparison.reference
 
 
 def _names(sources: Iterable[str], root: str) -> dict[str, str]:
     """Return the name of each source."""
     inside = {source: _below(source, root) for source in dict.fromkeys(sources)}
     names = {source: name for source, name in inside.items() if name is not None}
+    taken = set(names.values())
     for source, name in inside.items():
         if name is None:
             parts = Path(source).parts
             tails = ("/".join(parts[-count:]).lstrip("/") for count in range(1, len(parts) + 1))
-            taken = set(names.values())
             names[source] = next((tail for tail in tails if tail not in taken), parts[-1] if parts else source)
+            taken.add(names[source])
     return names
 
 
@@ -99,7 +105,15 @@ def _resolved(root: str, source: str) -> tuple[str, str]:
         return root, source
 
 
-def _report(report: Report, names: dict[str, str], in_message: Rename, in_error: Rename) -> Report:
+def _report(report: Report, names: dict[str, str], root: str) -> Report:
+    own = {source: names[source] for source in _sources_of(report)}
+    in_error = _renaming(own, root)
+
+    def in_message(text: str) -> str:
+        for old, new in own.items():
+            text = text.replace(old, new)
+        return text
+
     def told(finding: Finding) -> Finding:
         return replace(finding, message=in_message(finding.message), remedy=in_message(finding.remedy))
 

@@ -16,6 +16,7 @@ from bn_audit.reporters._finding_text import LONGEST_NAME, certainty, place, sta
 from bn_audit.reporters._json_values import Json, plain
 from bn_audit.reporters._portable import portable
 from bn_audit.reporters._sarif.rule_help import descriptor
+from bn_audit.reporters._verdict import strictly
 from bn_audit.styled import clean
 from bn_audit.subject.finding import Finding, Location
 from bn_audit.subject.fingerprint import fingerprint
@@ -29,6 +30,12 @@ PLACES = 1000
 
 NAMED = 12
 """Places that a message names; the logical locations have all."""
+
+EXIT_CODES = {
+    0: "nothing at or above the level that fails",
+    1: "findings at or above the level that fails",
+    3: "something asked for could not be audited",
+}
 
 LAYER, TENSOR, NODE, MODEL = "module", "variable", "node", "object"
 """Kinds of logical locations: SARIF's own words where one fits."""
@@ -76,6 +83,7 @@ def _invocation(audit: Audit, sources: list[_Source]) -> dict[str, Json]:
     return {
         "executionSuccessful": not any(report.failed for report in audit.reports),
         "exitCode": audit.exit_code,
+        "exitCodeDescription": strictly(audit) or EXIT_CODES.get(audit.exit_code, "see the documentation"),
         "toolExecutionNotifications": [item for source in sources for item in _notifications(source)],
         "toolConfigurationNotifications": [{"level": "note", "message": _message(row)} for row in stale(audit)],
     }
@@ -88,7 +96,8 @@ def _notifications(source: _Source) -> Iterator[Json]:
         yield _notification(source, "error", f"{failure.stage} failed: {clean(failure.error)}", rule)
     for codes, reason in unchecked(source.report):
         for code in codes:
-            yield _notification(source, "note", f"{code} not checked: {reason}", code)
+            rule = code if code in source.rules else None
+            yield _notification(source, "note", f"{code} not checked: {reason}", rule)
     for part in source.report.unread:
         yield _notification(source, "warning", f"not read: {clean(part)}", None)
 
@@ -96,7 +105,7 @@ def _notifications(source: _Source) -> Iterator[Json]:
 def _notification(source: _Source, level: str, text: str, code: str | None) -> dict[str, Json]:
     told: dict[str, Json] = {"level": level, "message": _message(text), "locations": [_physical(source)]}
     if code is not None:
-        told["associatedRule"] = _rule(source, code)
+        told["associatedRule"] = {"id": code, "index": source.rules[code]}
     return told
 
 
@@ -160,10 +169,6 @@ def _message(text: str) -> dict[str, Json]:
 
 def _rule_of_result(source: _Source, code: str) -> dict[str, Json]:
     return {"ruleId": code, **({"ruleIndex": source.rules[code]} if code in source.rules else {})}
-
-
-def _rule(source: _Source, code: str) -> dict[str, Json]:
-    return {"id": code, **({"index": source.rules[code]} if code in source.rules else {})}
 
 
 def _physical(source: _Source) -> dict[str, Json]:
