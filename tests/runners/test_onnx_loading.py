@@ -151,14 +151,10 @@ def test_nodes_in_any_order(tmp_path: Path) -> None:
     backwards = list(proto.graph.node)[::-1]
     del proto.graph.node[:]
     proto.graph.node.extend(backwards)
-    other = values(2, 5, 3, 4, 4)
+    companions, probe = values(2, 5, 3, 4, 4), batch["x"].copy()
+    companions[0], probe[0] = batch["x"][0], companions[0]
     with session(written(tmp_path, proto)) as opened:
         np.testing.assert_array_equal(opened.run(batch).outputs[0]["y"], expected)
-        where = opened.localise(
-            batch,
-            {"x": np.concatenate([batch["x"][:1], other[1:]])},
-            {"x": np.concatenate([other[:1], batch["x"][1:]])},
-            0,
-        )
+        where = opened.localise(batch, {"x": companions}, {"x": probe}, 0)
     assert where.first is not None
     assert where.first.path == "bn"
