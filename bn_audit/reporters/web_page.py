@@ -1,4 +1,4 @@
-"""The report as one web page that needs nothing else: no script, no font, no image, no network."""
+"""The report as one web page that needs nothing else: no font, no image, no network; a script for charts alone."""
 
 from __future__ import annotations
 
