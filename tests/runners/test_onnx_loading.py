@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from onnx_runs import bare, batch_norm, model, norm_model, session, statistics, values, written
+from onnx_runs import bare, batch_norm, model, norm_model, session, statistics, values, with_row, written
 
 from bn_audit.errors import ArtifactError, MalformedFileError, NoModelError
 
@@ -151,8 +151,8 @@ def test_nodes_in_any_order(tmp_path: Path) -> None:
     backwards = list(proto.graph.node)[::-1]
     del proto.graph.node[:]
     proto.graph.node.extend(backwards)
-    companions, probe = values(2, 5, 3, 4, 4), batch["x"].copy()
-    companions[0], probe[0] = batch["x"][0], companions[0]
+    other = values(2, 5, 3, 4, 4)
+    companions, probe = with_row(other, 0, batch["x"]), with_row(batch["x"], 0, other)
     with session(written(tmp_path, proto)) as opened:
         np.testing.assert_array_equal(opened.run(batch).outputs[0]["y"], expected)
         where = opened.localise(batch, {"x": companions}, {"x": probe}, 0)
