@@ -113,11 +113,13 @@ class guard:  # noqa: N801 - used like a function: with bn_audit.guard(model): .
     def __enter__(self) -> None:
         if self._layers is not None:
             raise UsageError("guard: this block is open already: make a new guard for a block inside it")
-        self._layers = layers = layers_of(self._model)
+        layers = layers_of(self._model)
+        self._before = snapshots.take(layers.keepers)
         self._thread = threading.get_ident()
         self._known, self._pending = set(), []
-        self._before = snapshots.take(layers.keepers)
         with ExitStack() as stack:
+            stack.callback(setattr, self, "_layers", None)
+            self._layers = layers
             watcher = self._watch
             calls.watch(watcher)
             stack.callback(calls.unwatch, watcher)
@@ -130,7 +132,6 @@ class guard:  # noqa: N801 - used like a function: with bn_audit.guard(model): .
     ) -> None:
         self._stack.close()
         found = [*self._pending, *self._moved()]
-        self._layers = None
         if error is None:
             self._report(found)
         elif self._on_violation == "raise":
