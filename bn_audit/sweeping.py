@@ -87,7 +87,7 @@ def sweep(
     )
     samples = None
     if isinstance(inputs, Mapping):
-        from bn_audit.measuring.samples import as_arrays  # imports numpy
+        from bn_audit.sampling.arrays import from_tensors  # imports numpy
 
-        samples = as_arrays(inputs)
+        samples = from_tensors(inputs)
     return check_with(target, options, samples=samples, say=progress)

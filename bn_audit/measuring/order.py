@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from bn_audit.measuring.serialisation import read, written
+from bn_audit.sampling.dtypes import dtype_name, numpy_dtype, require_dtype
 from bn_audit.subject.run import Array, Job
 
 
@@ -32,16 +33,17 @@ def order_of(line: str) -> Order:
     """Return the order that a line holds."""
     entry = json.loads(line)
     arrays = entry["samples"]
-    samples = None if arrays is None else {name: _unpacked(text) for name, text in arrays.items()}
+    samples = None if arrays is None else {name: _unpacked(entry) for name, entry in arrays.items()}
     return Order(job=read(Job, entry["job"]), lost=entry["lost"], samples=samples)
 
 
-def _packed(array: Array) -> str:
-    stream = io.BytesIO()
-    np.save(stream, array, allow_pickle=False)
-    return base64.b64encode(stream.getvalue()).decode("ascii")
+def _packed(array: Array) -> dict[str, object]:
+    """Return an array as JSON can hold it; numpy's own format has no name for bfloat16 and float8."""
+    dtype = require_dtype(dtype_name(array.dtype), "the given samples")
+    data = base64.b64encode(np.ascontiguousarray(array).tobytes()).decode("ascii")
+    return {"dtype": dtype, "shape": [*array.shape], "data": data}
 
 
-def _unpacked(text: str) -> Array:
-    array: Array = np.load(io.BytesIO(base64.b64decode(text)), allow_pickle=False)
-    return array
+def _unpacked(entry: Mapping[str, Any]) -> Array:
+    data = base64.b64decode(entry["data"])
+    return np.frombuffer(data, numpy_dtype(entry["dtype"])).reshape(entry["shape"])

@@ -5,12 +5,10 @@ from __future__ import annotations
 import ml_dtypes
 import numpy as np
 import pytest
-import torch
 from sessions import Stub, anything, job, of_shape
 
 from bn_audit.errors import RunError, UnsupportedRunError, UsageError
 from bn_audit.sampling import planning
-from bn_audit.sampling.arrays import from_tensors
 from bn_audit.sampling.planning import plan_inputs
 from bn_audit.subject.run import InputSpec
 
@@ -233,15 +231,3 @@ def test_the_type_to_run_in_holds_for_floats_only(dtype):
     plan = plan_inputs(Stub([inputs], anything), job(dtype=dtype))
     assert [item.dtype for item in plan.specs] == [dtype, "int64"]
     assert plan.draw(2, 0)["x"].dtype == (ml_dtypes.bfloat16 if dtype == "bfloat16" else np.dtype(dtype))
-
-
-def test_tensors_of_the_api():
-    rows = torch.arange(12.0).reshape(4, 3)
-    found = from_tensors({"x": rows.requires_grad_(), "h": rows.detach().bfloat16(), "n": [1, 2, 3, 4]})
-    assert np.array_equal(found["x"], rows.detach().numpy())
-    assert found["h"].dtype == ml_dtypes.bfloat16
-    assert np.array_equal(found["h"].astype(np.float32), rows.detach().numpy())
-    assert found["n"].dtype == np.int64
-    assert list(from_tensors(rows)) == [""]
-    with pytest.raises(RunError, match="give arrays of numbers"):
-        from_tensors({"x": "text"})
