@@ -18,6 +18,7 @@ from bn_audit.rules._batch_flow import (
     why_there,
 )
 from bn_audit.rules._figures import LISTED
+from bn_audit.subject.design import Design
 from bn_audit.subject.finding import EvidenceValue, Location
 from bn_audit.subject.subject import FlowMark, OutputFlow, Subject
 
@@ -62,10 +63,13 @@ def _explained(subject: Subject, flow: OutputFlow, marks: Sequence[FlowMark]) ->
     """Return the cause of a verdict.
 
     A quantisation that couples the batch is the first to be found where it stands first, and must not hide samples
-    that meet behind it.
+    that meet behind it; no more must a batch norm that is declared to use the batch.
     """
     layer = layer_at(subject, flow)
     if layer is not None:
+        undeclared = _meeting_elsewhere(subject, marks) if flow.verdict == MIXES else None
+        if undeclared is not None:
+            return Dependence(flow=flow, place=undeclared, code=MARK_CODES[MARK_MIXES], is_layer=False)
         return Dependence(flow=flow, place=flow, code=layer_code(layer), is_layer=True)
     here = [mark.kind for mark in marks if mark.node == flow.node]
     place: OutputFlow | FlowMark = flow
@@ -79,6 +83,13 @@ def _explained(subject: Subject, flow: OutputFlow, marks: Sequence[FlowMark]) ->
     kind = next((kind for kind in MARK_CODES if kind in here), None)
     code = MARK_CODES[kind] if kind is not None else MARK_CODES[MARK_MIXES] if flow.verdict == MIXES else None
     return Dependence(flow=flow, place=place, code=code, is_layer=False)
+
+
+def _meeting_elsewhere(subject: Subject, marks: Sequence[FlowMark]) -> FlowMark | None:
+    """Return a node outside of norm layers at which samples meet, where batch statistics are declared for these."""
+    if Design.BATCH_STATISTICS not in subject.declared:
+        return None
+    return next((mark for mark in marks if mark.kind == MARK_MIXES and layer_at(subject, mark) is None), None)
 
 
 def statement(found: Sequence[Dependence], total: int, verb: tuple[str, str], *, route: str, otherwise: str) -> str:
