@@ -10,9 +10,15 @@ import hand_made
 import hand_made_sweeps
 import pytest
 from browser import Browser, browser, executable
-from parsed_page import rendered
+from parsed_page import rendered, swapped
 
-PAGES = {**hand_made_sweeps.ALL, "drifted": hand_made.DRIFTED, "clean": hand_made.CLEAN}
+LONG_NAMES = swapped(hand_made_sweeps.HOSTILE_RUN, hand_made.HOSTILE, "a_name_without_a_break" * 20)
+PAGES = {
+    **hand_made_sweeps.ALL,
+    "long_names": LONG_NAMES,
+    "drifted": hand_made.DRIFTED,
+    "clean": hand_made.CLEAN,
+}
 LAPTOP, PHONE = 1280, 390
 
 pytestmark = [

@@ -14,7 +14,7 @@ CHART_STYLE = """\
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(26rem, 100%), 1fr)); gap: 0 1.5rem; }
 .charts > * { min-width: 0; }
 figure { margin: 1.25rem 0 .5rem; }
-figcaption { line-height: 1.35; }
+figcaption { line-height: 1.35; overflow-wrap: anywhere; }
 .plot { padding: 1.25rem .5rem 2.75rem 2.75rem; }
 .layers .plot { padding-bottom: .75rem; }
 svg.chart { display: block; overflow: visible; }
