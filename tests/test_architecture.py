@@ -59,6 +59,7 @@ SAME_LAYER = {
     ("sweeping", "options"),
     ("__init__", "sweeping"),
     ("__init__", "audit"),
+    ("__init__", "repair"),
     ("repair", "audit"),
     ("repair", "expansion"),
     ("repair", "opening"),

@@ -79,6 +79,8 @@ def _is_within(path: str, faulty: str) -> bool:
 
 def _is_right(found: Observation, truth: str, is_live: bool) -> bool:
     failed = [size.batch_size for size in found.sizes if size.status != "ok"]
+    if not is_live:
+        return found.verdict == "independent" and not failed
     if truth == "rng":
         return "rng" in found.flags and found.verdict == "independent"
     if truth == "stateful":
@@ -87,6 +89,4 @@ def _is_right(found: Observation, truth: str, is_live: bool) -> bool:
         return bool(failed) or found.verdict == "cannot-run"
     if truth == "alone":
         return failed == [1] and bool(found.fails_at_one)
-    if not is_live:
-        return found.verdict == "independent"
     return found.verdict == truth

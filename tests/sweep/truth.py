@@ -29,7 +29,24 @@ def effect(model: nn.Module, network: Clean, truth: str) -> float:
             for count in (1, 2, 4)
             for whole, part in zip(_run(model, batch), _run(model, tuple(x[:count] for x in batch)), strict=True)
         )
-    return 1.0
+    return float(_is_live(model, network, truth))
+
+
+def _is_live(model: nn.Module, network: Clean, truth: str) -> bool:
+    """Return whether the faulty layer runs at all: the fast path of a transformer leaves its parts out."""
+    batch = network.draw(BATCH)
+    if truth in ("fixed", "alone"):
+        try:
+            _run(model, batch if truth == "fixed" else tuple(x[:1] for x in batch))
+        except (RuntimeError, ValueError):
+            return True
+        return False
+    if truth == "stateful":
+        copied = copy.deepcopy(model)
+        one, other = _answers(copied, batch, 0), _answers(copied, batch, 0)
+    else:
+        one, other = (_answers(copy.deepcopy(model), batch, seed) for seed in (0, 1))
+    return any(not torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
 def _swapped(model: nn.Module, network: Clean, index: int) -> float:
@@ -46,9 +63,13 @@ def _swapped(model: nn.Module, network: Clean, index: int) -> float:
 
 
 def _run(model: nn.Module, batch: tuple[Tensor, ...]) -> list[Tensor]:
-    torch.manual_seed(0)
+    return _answers(copy.deepcopy(model), batch, 0)
+
+
+def _answers(model: nn.Module, batch: tuple[Tensor, ...], seed: int) -> list[Tensor]:
+    torch.manual_seed(seed)
     with torch.no_grad():
-        result = copy.deepcopy(model).double()(*(x.double() for x in batch))
+        result = model.double()(*(x.double() for x in batch))
     return [result] if isinstance(result, Tensor) else list(result)
 
 
