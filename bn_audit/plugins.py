@@ -6,7 +6,7 @@ import importlib
 import pkgutil
 from functools import cache
 from types import ModuleType
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import bn_audit.experiments
 import bn_audit.formats
@@ -15,7 +15,9 @@ import bn_audit.rules
 import bn_audit.runners
 from bn_audit.errors import PluginError
 from bn_audit.interfaces import Format, Reporter, Rule
-from bn_audit.running import Experiment, Runner
+
+if TYPE_CHECKING:
+    from bn_audit.running import Experiment, Runner
 
 Plugin = TypeVar("Plugin")
 
@@ -41,12 +43,16 @@ def reporters() -> tuple[Reporter, ...]:
 @cache
 def runners() -> tuple[Runner, ...]:
     """Return every backend, by rank and name."""
+    from bn_audit.running import Runner  # the static check does without it
+
     return tuple(sorted(_discover(bn_audit.runners, "RUNNER", Runner), key=lambda item: (item.rank, item.name)))
 
 
 @cache
 def experiments() -> tuple[Experiment, ...]:
     """Return every measurement, in the order in which they run."""
+    from bn_audit.running import Experiment  # the static check does without it
+
     return tuple(sorted(_discover(bn_audit.experiments, "EXPERIMENT", Experiment), key=lambda item: item.order))
 
 
