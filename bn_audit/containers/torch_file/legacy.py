@@ -94,9 +94,7 @@ class LegacyStorages:
         return read
 
 
-def read_legacy(
-    source: Readable, place: Callable[[int, bool], object] | None = None
-) -> tuple[object, LegacyStorages]:
+def read_legacy(source: Readable, place: Callable[[int, bool], object] | None = None) -> tuple[object, LegacyStorages]:
     """Return the value of a legacy file and its storages.
 
     Args:

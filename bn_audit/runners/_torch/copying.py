@@ -40,6 +40,11 @@ class Fresh:
     changed: Callable[[], tuple[str, ...]]
 
 
+def _keeps_no_state(module: torch.fx.GraphModule) -> bool:
+    """Return whether all parts are PyTorch's own, so that only tensors can change; copying compiles the code anew."""
+    return all(type(child).__module__.partition(".")[0] == "torch" for child in module.modules())
+
+
 class Original:
     """A model whose state no run changes.
 
@@ -57,7 +62,7 @@ class Original:
         self._copies = self._choose()
 
     def _choose(self) -> bool:
-        if isinstance(self.module, torch.fx.GraphModule):
+        if isinstance(self.module, torch.fx.GraphModule) and _keeps_no_state(self.module):
             return False
         if isinstance(self.module, torch.jit.ScriptModule):
             return _script_keeps_state(self.module)
