@@ -58,9 +58,7 @@ def plan_inputs(session: Session, job: Job, samples: Mapping[str, Array] | None 
         described = ", ".join(repr(item.name) for item in asked)
         raise RunError(f"--input {described}: the samples of {given.where} already say shape and type: drop either")
     refusals: list[str] = []
-    attempts = list(_attempts(session, job, asked, given, refusals))
-    if not attempts:
-        raise RunError(refusals[0] if refusals else _nothing_known())
+    attempts = _attempts(session, job, asked, given, refusals)  # found one by one: a backend runs the model for each
     return _first_that_runs(session, job, attempts, refusals, is_given=bool(asked) or given is not None)
 
 
@@ -208,15 +206,16 @@ def _told(spec: InputSpec, choice: Decided, guess: str, *, real: bool) -> InputS
 
 
 def _first_that_runs(
-    session: Session, job: Job, attempts: Sequence[_Attempt], refusals: Sequence[str], *, is_given: bool
+    session: Session, job: Job, attempts: Iterator[_Attempt], refusals: Sequence[str], *, is_given: bool
 ) -> DrawnBatches:
     """Return the first plan on which the model runs: at two samples, else at the sizes asked for, else at one."""
     fixed = session.fixed_batch
     sizes = (fixed,) if fixed is not None else tuple(dict.fromkeys((TRY_BATCH, max(job.batch_sizes), 1)))
     errors: list[tuple[str, str]] = []
     tries = 0
+    known: list[_Attempt] = []
     for size in sizes:
-        for attempt in attempts:
+        for attempt in _remembered(known, attempts):
             if tries >= MAX_TRIES:
                 break
             tries += 1
@@ -228,7 +227,17 @@ def _first_that_runs(
                 errors.append((_described_shapes(attempt.plan, size), str(error)))
                 continue
             return replace(attempt.plan, tries=tries)
+    if not known:
+        raise RunError(refusals[0] if refusals else _nothing_known())
     raise RunError(_summary(errors, refusals, is_given=is_given))
+
+
+def _remembered(known: list[_Attempt], rest: Iterator[_Attempt]) -> Iterator[_Attempt]:
+    """Yield what is known, then the rest, which joins it."""
+    yield from tuple(known)
+    for attempt in rest:
+        known.append(attempt)
+        yield attempt
 
 
 def _described_shapes(plan: DrawnBatches, size: int) -> str:
