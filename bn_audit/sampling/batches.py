@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from bn_audit.sampling.dtypes import dtype_name, is_inexact
+from bn_audit.errors import RunError
+from bn_audit.sampling.dtypes import dtype_name, is_inexact, numpy_dtype
 from bn_audit.sampling.values import Choice, Kind, ValueSource, drawn, nudged
 from bn_audit.subject.run import Array, Batch, InputSpec
+
+MAX_BATCH_BYTES = 4 << 30
+"""Of the inputs of one batch; several batches are in memory at a time, and a model needs many times as much."""
 
 _ATTEMPTS = 4
 """How often a sample that equals an earlier one of its batch is drawn anew."""
@@ -50,7 +55,11 @@ class DrawnBatches:
 
         The samples of a smaller batch of the same seed are the first ones of a larger. What all samples share is the
         same for every seed.
+
+        Raises:
+            RunError: the batch takes more than `MAX_BATCH_BYTES`.
         """
+        self._require_room(batch_size)
         choices = self._choices(batch_size, seed)
         samples: list[tuple[Array, ...]] = []
         seen: set[bytes] = set()
@@ -71,6 +80,15 @@ class DrawnBatches:
                 position = next(own)
                 batch[spec.name] = np.stack([sample[position] for sample in samples], axis=spec.batch_axis)
         return batch
+
+    def _require_room(self, batch_size: int) -> None:
+        own = [source for spec, source in zip(self.specs, self.sources, strict=True) if spec.batch_axis is not None]
+        needed = batch_size * sum(math.prod(source.shape) * numpy_dtype(source.dtype).itemsize for source in own)
+        if needed > MAX_BATCH_BYTES:
+            raise RunError(
+                f"a batch of {batch_size} samples takes {needed} bytes, more than {MAX_BATCH_BYTES}: choose smaller "
+                "--batch-sizes"
+            )
 
     def _sample(self, seed: int, row: int, attempt: int, choice: Choice | None, scale: float) -> tuple[Array, ...]:
         return tuple(

@@ -14,7 +14,7 @@ from bn_audit.sampling.choosing import carried_rows, is_free, sample_shape, valu
 from bn_audit.sampling.dtypes import is_float
 from bn_audit.sampling.files import read_samples
 from bn_audit.sampling.matching import Samples, as_specs, matched
-from bn_audit.sampling.sizes import Decided, decided
+from bn_audit.sampling.sizes import Decided, decided, settled
 from bn_audit.sampling.specification import MAX_ELEMENTS, AskedInput, parse_inputs
 from bn_audit.subject.run import Array, InputSpec, Job
 
@@ -104,7 +104,7 @@ def _described(
     for specs in itertools.islice(session.input_candidates(), MAX_CANDIDATES):
         placed = tuple(_placed(spec, job) for spec in specs)
         try:
-            yield _overridden(placed, asked, job)
+            yield settled(placed, _overridden(placed, asked, job))
             is_answered = True
         except RunError as error:
             refusals.append(str(error))
@@ -174,22 +174,17 @@ def _concrete(
 
 
 def _with_carried_sizes(specs: tuple[InputSpec, ...]) -> tuple[InputSpec, ...]:
-    """Return the inputs with open sizes as those of the samples that the artifact carries.
+    """Return the inputs with open sizes as those of the samples that the artifact carries."""
+    return settled(specs, [_as_carried(spec) for spec in specs])
 
-    Sizes of an axis with a name are kept open where another input that carries nothing has it too.
-    """
-    return tuple(
-        replace(
-            spec,
-            shape=tuple(
-                axis_size if axis == spec.batch_axis or isinstance(axis_size, int) else int(spec.sample.shape[axis])
-                for axis, axis_size in enumerate(spec.shape)
-            ),
-        )
-        if spec.sample is not None and spec.sample.ndim == len(spec.shape)
-        else spec
-        for spec in specs
-    )
+
+def _as_carried(spec: InputSpec) -> InputSpec:
+    if spec.sample is None or spec.sample.ndim != len(spec.shape):
+        return spec
+    carried = spec.sample.shape
+    kept = (axis == spec.batch_axis or isinstance(size, int) for axis, size in enumerate(spec.shape))
+    shape = (size if keep else found for keep, size, found in zip(kept, spec.shape, carried, strict=True))
+    return replace(spec, shape=tuple(shape))
 
 
 def _told(spec: InputSpec, choice: Decided, guess: str, *, real: bool) -> InputSpec:

@@ -58,6 +58,39 @@ def decided(specs: Sequence[InputSpec]) -> Iterator[Decided]:
         )
 
 
+def settled(declared: Sequence[InputSpec], known: Sequence[InputSpec]) -> tuple[InputSpec, ...]:
+    """Return `known` with those of its open sizes that the sizes of another input settle.
+
+    A symbol has one size. Axes without a name are taken for one where integers have them at the same place: token ids
+    and their masks.
+
+    Args:
+        declared: The inputs as the model declares them.
+        known: The same inputs, some of them with sizes from elsewhere.
+    """
+    sizes: dict[str, int] = {}
+    for before, after in zip(declared, known, strict=True):
+        if len(before.shape) == len(after.shape):
+            for axis in _open_axes(before):
+                size = after.shape[axis]
+                if isinstance(size, int) and _is_shared(before, axis):
+                    sizes.setdefault(_key(before, axis), size)
+    return tuple(
+        replace(
+            spec,
+            shape=tuple(
+                sizes.get(_key(spec, axis), size) if axis in _open_axes(spec) and _is_shared(spec, axis) else size
+                for axis, size in enumerate(spec.shape)
+            ),
+        )
+        for spec in known
+    )
+
+
+def _is_shared(spec: InputSpec, axis: int) -> bool:
+    return isinstance(spec.shape[axis], str) or spec.dtype in (*INTEGERS, "bool")
+
+
 def _open_axes(spec: InputSpec) -> list[int]:
     return [axis for axis, size in enumerate(spec.shape) if axis != spec.batch_axis and not isinstance(size, int)]
 

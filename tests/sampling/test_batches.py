@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sessions import Stub, anything, job
 
+from bn_audit.errors import RunError
 from bn_audit.sampling.batches import DrawnBatches
 from bn_audit.sampling.dtypes import COMPLEX, FLOATS, INTEGERS, NAMES, SMALL_FLOATS
 from bn_audit.sampling.planning import plan_inputs
@@ -199,3 +200,9 @@ def test_fixed_sizes_and_features_have_no_padding():
 def test_integer_types_are_all_covered():
     assert set(INTEGERS) | set(FLOATS) | set(SMALL_FLOATS) | set(COMPLEX) | {"bool"} == set(NAMES)
     assert all(hasattr(ml_dtypes, name) for name in SMALL_FLOATS)
+
+
+def test_a_batch_that_no_machine_holds_is_refused_before_it_is_drawn():
+    found = plan(spec(shape=("N", 3, 2000, 2000)))
+    with pytest.raises(RunError, match="a batch of 65536 samples takes 3145728000000 bytes"):
+        found.draw(65536, 0)

@@ -78,6 +78,27 @@ def test_the_user_describes_one_of_several_inputs():
     assert plan.draw(64, 0)["ids"].max() == 29
 
 
+@pytest.mark.parametrize("length", ["seq", None])
+def test_one_size_that_the_user_gives_settles_the_others(length):
+    pair = (spec("ids", "int64", (None, length), highest=30), spec("attention_mask", "int64", (None, length)))
+    session = Stub([pair], of_shape(ids=(37,), attention_mask=(37,)))
+    assert shapes(plan_inputs(session, job(inputs=("ids=int64:37",))))["attention_mask"] == (None, 37)
+    assert len(session.batches) == 1
+
+
+def test_a_carried_sample_settles_the_symbols_of_other_inputs():
+    pair = (spec("ids", "int64", (None, "seq"), sample=np.arange(11)[None]), spec("bias", shape=("N", 4, "seq")))
+    plan = plan_inputs(Stub([pair], of_shape(ids=(11,), bias=(4, 11))), job())
+    assert shapes(plan) == {"ids": (None, 11), "bias": (None, 4, 11)}
+
+
+def test_open_sizes_of_images_have_nothing_to_do_with_each_other():
+    pair = (spec("left", shape=("N", 3, None, None)), spec("right", shape=("N", 3, None, None)))
+    session = Stub([pair], of_shape(left=(3, 40, 40), right=(3, 64, 64)))
+    plan = plan_inputs(session, job(inputs=("left=float32:3x40x40",)))
+    assert shapes(plan) == {"left": (None, 3, 40, 40), "right": (None, 3, 64, 64)}
+
+
 def test_an_input_that_the_model_lacks():
     pair = (spec("ids", "int64", (None, 4)), spec("mask", "int64", (None, 4)))
     session = Stub([pair], lambda batch: None if set(batch) == {"ids", "mask"} else "unexpected input")
