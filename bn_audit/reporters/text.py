@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from typing import TextIO
 
 from bn_audit.interfaces import Reporter
+from bn_audit.reporters._finding_text import unchecked
 from bn_audit.reporters._fold import fold_line
-from bn_audit.reporters._verdict import CLEAN, MATCH, NOTHING_TO_JUDGE, WORDS, verdict
+from bn_audit.reporters._verdict import CLEAN, MATCH, NOTHING_TO_JUDGE, strictly, tally, verdict
 from bn_audit.reporters._words import MODE_WORDS, plural, size_text
 from bn_audit.styled import Line, clean, line, write
 from bn_audit.subject.finding import Confidence, Finding, Location, Severity
@@ -64,10 +65,9 @@ def _closing_lines(audit: Audit) -> Iterator[Line]:
         yield line(f"bn-audit explain {codes[0]}", (f"  tells why the rule exists and what to do{more}", "dim"))
     if len(audit.reports) > 1:
         yield _summary_line(audit)
-    if audit.exit_code == 3 and not any(report.failed for report in audit.reports):
-        yield line("exit code 3: --strict fails what was not checked, not compared, not read or not recorded")
-    if audit.exit_code == 1 and not any(report.at_least(audit.fail_on) for report in audit.reports):
-        yield line("exit code 1: --strict fails a waiver that waives nothing")
+    reason = strictly(audit)
+    if reason:
+        yield line(f"exit code {audit.exit_code}: {reason}")
 
 
 def _short_line(report: Report, fail_on: Severity) -> Line | None:
@@ -97,8 +97,8 @@ def _report_lines(report: Report, fail_on: Severity) -> Iterator[Line]:
         yield line()
     yield from _comparison_lines(report, "drift")
     yield from _accepted_lines(report)
-    for codes, reason in _skipped(report):
-        yield line(("not checked: ", "yellow"), f"{', '.join(codes)} ({clean(reason)})", indent=2)
+    for codes, reason in unchecked(report):
+        yield line(("not checked: ", "yellow"), f"{', '.join(codes)} ({reason})", indent=2)
     for reason in report.unread[:MANY]:
         yield line(("not read: ", "yellow"), clean(reason), indent=2)
     if len(report.unread) > MANY:
@@ -220,13 +220,6 @@ def _place(location: Location) -> str:
     return location.tensor if location.tensor.startswith(location.path) else f"{path} {location.tensor}"
 
 
-def _skipped(report: Report) -> list[tuple[list[str], str]]:
-    by_reason: dict[str, list[str]] = {}
-    for skipped in report.skipped:
-        by_reason.setdefault(skipped.reason, []).append(skipped.code)
-    return [(codes, reason) for reason, codes in by_reason.items()]
-
-
 def _failure_lines(failure: Failed) -> Iterator[Line]:
     stage = "" if failure.stage == "read" else f"{failure.stage}: "
     yield line(("failed: ", "bold red"), f"{stage}{clean(failure.error)}", indent=2)
@@ -243,9 +236,8 @@ def _listed_lines(listed: Sequence[tuple[str, str]]) -> Iterator[Line]:
 
 
 def _summary_line(audit: Audit) -> Line:
-    words = Counter(verdict(report, audit.fail_on).word for report in audit.reports)
-    counts = ", ".join(f"{words[word]} {word}" for word in WORDS if words[word])
-    return line((f"{plural(len(audit.reports), 'source')}: ", "bold"), f"{counts}; exit code {audit.exit_code}")
+    number, _, rest = tally(audit).partition(": ")
+    return line((f"{number}: ", "bold"), rest)
 
 
 REPORTER = Reporter(name="text", summary="for people; the default", suffixes=(".txt",), render=render)
