@@ -193,7 +193,7 @@ def _free(work: _Work, target: FileTarget) -> Proto | None:
         work.refused.append("the batch size is built into a graph with functions of its own: export it again")
         return None
     model = load(str(target.source.path))
-    specs = input_specs(target.name, model.proto, None)
+    specs = input_specs(model.proto, None)
     size = stated_batch(specs)
     if size is None:
         declared = fixed_size(specs)

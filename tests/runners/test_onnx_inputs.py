@@ -212,6 +212,29 @@ def test_an_open_batch_is_left_as_it_is(tmp_path: Path) -> None:
         assert opened.run({"x": values(2, 4, 3)}).outputs[0]["y"].shape == (2, 6)
 
 
+@pytest.mark.parametrize("shape", [[5, 3], [15], [3, 5], [1, 15]])
+def test_a_batch_size_in_an_operator_is_found(tmp_path: Path, shape: list[int]) -> None:
+    nodes = [
+        helper.make_node("Relu", ["x"], ["a"]),
+        helper.make_node("Reshape", ["a", "shape"], ["y"], name="culprit"),
+    ]
+    proto = model(nodes, {"x": ["N", 3]}, weights={"shape": np.array(shape, np.int64)})
+    with session(written(tmp_path, proto)) as opened:
+        assert opened.fixed_batch == 5
+        assert opened.remarks == ("the graph has the batch size 5 written into node 'culprit'",)
+
+
+def test_a_reshape_of_what_has_no_batch_is_none(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("ReduceSum", ["x", "first"], ["a"], keepdims=0),
+        helper.make_node("Reshape", ["a", "shape"], ["b"]),
+        helper.make_node("Add", ["x", "b"], ["y"]),
+    ]
+    constants = {"shape": np.array([1, 3], np.int64), "first": np.array([0], np.int64)}
+    with session(written(tmp_path, model(nodes, {"x": ["N", 3]}, weights=constants))) as opened:
+        assert (opened.fixed_batch, opened.remarks) == (None, ())
+
+
 def test_a_batch_norm_with_a_fixed_batch_can_be_set_and_freed(tmp_path: Path) -> None:
     proto = model([batch_norm(15, "x", "y", training=True)], {"x": [2, 3]}, weights=statistics(), opset=15)
     with session(written(tmp_path, proto)) as opened:

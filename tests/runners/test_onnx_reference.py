@@ -102,7 +102,7 @@ def test_failures_and_refusals(tmp_path: Path) -> None:
     with session(path, REFERENCE) as running:
         assert running.sibling() is None
         assert running.threads == 1 or running.threads is None
-        with pytest.raises(RunError, match=r"onnx\.reference"):
+        with pytest.raises(RunError):
             running.run({"x": values(1, 2, CHANNELS + 1, 4, 4)})
     unknown = model([helper.make_node("Foo", ["x"], ["y"], domain="mine")], {"x": ["N", 2]}, domains=("mine",))
     with (

@@ -249,9 +249,8 @@ def test_a_failing_batch_is_one_line_that_names_the_node(tmp_path: Path) -> None
         with pytest.raises(RunError) as failure:
             opened.run({"x": values(1, 4, 3)})
     text = str(failure.value)
-    assert "Reshape node 'hard coded'" in text
+    assert text.startswith("Reshape node 'hard coded': The input tensor cannot be reshaped")
     assert "\n" not in text
-    assert ".h:" not in text
 
 
 @pytest.mark.parametrize(

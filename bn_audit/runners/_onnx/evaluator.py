@@ -57,15 +57,15 @@ class Evaluator:
     def start(self, model: Model, seed: int) -> Forward:
         """Return the model, loaded afresh, with every random generator at `seed`."""
         if self.device != "cpu":
-            raise UnsupportedRunError(f"{model.name}: onnx.reference runs on the CPU only: leave out --device")
+            raise UnsupportedRunError("onnx.reference runs on the CPU only: leave out --device")
         from onnx.reference import ReferenceEvaluator
 
         proto = _with_weights(model, seed)
         try:
             evaluator = ReferenceEvaluator(proto)
         except FAILURES as error:
-            raise UnsupportedRunError(f"{model.name}: onnx.reference cannot load it: {one_line(error)}") from error
-        return _Loaded(evaluator, [value.name for value in proto.graph.output], model.name)
+            raise UnsupportedRunError(f"onnx.reference cannot load it: {one_line(error)}") from error
+        return _Loaded(evaluator, [value.name for value in proto.graph.output])
 
 
 def _with_weights(model: Model, seed: int) -> Any:
@@ -80,7 +80,7 @@ def _with_weights(model: Model, seed: int) -> Any:
         tensor.data_location = 0
         del tensor.external_data[:]
     if any(is_external(tensor) for tensor in proto.graph.initializer):
-        raise UnsupportedRunError(f"{model.name}: onnx.reference is given no external data of this kind")
+        raise UnsupportedRunError("onnx.reference is given no external data of this kind")
     for number, node in enumerate(random_nodes(proto.graph)):
         value = (seed * 1009 + number) % (1 << 24)
         node.attribute.append(onnx.helper.make_attribute("seed", value if node.op_type == "Dropout" else float(value)))
@@ -103,7 +103,7 @@ def modern(model: Model) -> Model:
         proto = onnx.version_converter.convert_version(whole, TARGET_SET)
     except FAILURES as error:
         raise UnsupportedRunError(
-            f"{model.name}: operator set {model.opset} cannot be converted to one whose batch norms onnx.reference "
+            f"operator set {model.opset} cannot be converted to one whose batch norms onnx.reference "
             f"computes rightly: {one_line(error)}"
         ) from error
     return Model(name=model.name, proto=proto, weights={}, folder=model.folder)
@@ -112,10 +112,9 @@ def modern(model: Model) -> Model:
 class _Loaded:
     """An evaluator, called with a batch."""
 
-    def __init__(self, evaluator: Any, outputs: list[str], name: str) -> None:
+    def __init__(self, evaluator: Any, outputs: list[str]) -> None:
         self._evaluator = evaluator
         self._outputs = outputs
-        self._name = name
 
     def __call__(self, batch: Batch) -> Outputs:
         feeds = {name: batch[name] for name in self._evaluator.input_names if name in batch}
@@ -123,5 +122,5 @@ class _Loaded:
             with np.errstate(all="ignore"):
                 results = self._evaluator.run(None, feeds)
         except FAILURES as error:
-            raise RunError(f"{self._name}: onnx.reference: {one_line(error)}") from error
+            raise RunError(one_line(error)) from error
         return flattened(zip(self._outputs, results, strict=True))

@@ -28,23 +28,22 @@ _STEPS = frozenset(("Cast", "Identity", "Reshape", "Unsqueeze", "Squeeze", "Flat
 """Operators that leave integers what they are."""
 
 
-def input_specs(name: str, proto: Proto, batch_axis: int | None) -> tuple[InputSpec, ...]:
+def input_specs(proto: Proto, batch_axis: int | None) -> tuple[InputSpec, ...]:
     """Return the inputs that a caller gives, as the graph declares them.
 
     Args:
-        name: Of the model, for messages.
         batch_axis: As the user states it; None where the graph is to be asked.
 
     Raises:
         UnsupportedRunError: an input is no tensor, or of elements that cannot be drawn.
     """
     inputs = graph_inputs(proto)
-    shapes = {value.name: _shape(name, value) for value in inputs}
+    shapes = {value.name: _shape(value) for value in inputs}
     axes = _batch_axes(shapes, batch_axis)
     return tuple(
         InputSpec(
             name=value.name,
-            dtype=_dtype(name, value),
+            dtype=_dtype(value),
             shape=shapes[value.name],
             batch_axis=axes[value.name],
             highest=_highest(proto, value.name),
@@ -54,20 +53,20 @@ def input_specs(name: str, proto: Proto, batch_axis: int | None) -> tuple[InputS
     )
 
 
-def _dtype(name: str, value: Proto) -> str:
+def _dtype(value: Proto) -> str:
     kind = DTYPES.get(value.type.tensor_type.elem_type, f"type {value.type.tensor_type.elem_type}")
     if kind not in DRAWN:
         raise UnsupportedRunError(
-            f"{name}: input {value.name!r} takes elements of type {kind}, which are not drawn: "
+            f"input {value.name!r} takes elements of type {kind}, which are not drawn: "
             "put the step that makes numbers of it outside the model"
         )
     return kind
 
 
-def _shape(name: str, value: Proto) -> tuple[Dim, ...]:
+def _shape(value: Proto) -> tuple[Dim, ...]:
     if value.type.WhichOneof("value") != "tensor_type":
         kind = (value.type.WhichOneof("value") or "no type").removesuffix("_type").replace("_", " ")
-        raise UnsupportedRunError(f"{name}: input {value.name!r} is no tensor but of kind {kind}, which is not run")
+        raise UnsupportedRunError(f"input {value.name!r} is no tensor but of kind {kind}, which is not run")
     if not value.type.tensor_type.HasField("shape"):
         return (None,)
     return tuple(_size(dim) for dim in value.type.tensor_type.shape.dim)

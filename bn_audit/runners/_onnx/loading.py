@@ -61,7 +61,7 @@ class Model:
     """A model ready to be given to a backend.
 
     Attributes:
-        name: As the user wrote its path.
+        name: Of its file.
         proto: The message, without the elements of `weights`.
         weights: Elements by initialiser name, of those that are marked as external data; read-only.
         folder: Where other files lie that the message still names; None where it names none.
@@ -95,7 +95,7 @@ def load(path: str) -> Model:
     import onnx.inliner
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
-    with Source(Path(path)) as source:
+    with Source(Path(path), Path(path).name) as source:
         if source.size > MAX_MESSAGE_BYTES:
             raise RunError(f"{source.name}: {source.size} bytes in one message, more than protobuf reads: not run")
         proto = onnx.ModelProto()
@@ -109,7 +109,7 @@ def load(path: str) -> Model:
             proto = onnx.inliner.inline_local_functions(proto)
         in_order(proto)
         weights, rest = _take_weights(source, proto)
-    return Model(name=str(path), proto=proto, weights=weights, folder=Path(path).absolute().parent if rest else None)
+    return Model(name=source.name, proto=proto, weights=weights, folder=Path(path).absolute().parent if rest else None)
 
 
 def _take_weights(source: Source, proto: Proto) -> tuple[dict[str, Array], bool]:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 
 from bn_audit.errors import RunError, UnsupportedRunError
 from bn_audit.runners._onnx.backend import Backend, Forward
+from bn_audit.runners._onnx.baked import baked_size, is_only_size
+from bn_audit.runners._onnx.dependence import varying_values
 from bn_audit.runners._onnx.freeing import fixed_size, freed, stated_batch
 from bn_audit.runners._onnx.inputs import input_specs
 from bn_audit.runners._onnx.loading import Model, load
@@ -28,13 +30,13 @@ def open_model(job: Job, backend: Backend, prepare: Callable[[Model], Model] | N
     session = OnnxSession(model, backend, job)
     if job.dtype not in (None, session.dtype):
         raise UnsupportedRunError(
-            f"{model.name}: an ONNX model runs in its own type, {session.dtype}, not in {job.dtype}: leave out --dtype"
+            f"an ONNX model runs in its own type, {session.dtype}, not in {job.dtype}: leave out --dtype"
         )
-    specs = input_specs(model.name, model.proto, job.batch_axis)
+    specs = input_specs(model.proto, job.batch_axis)
     loaded = session.load()
     size = fixed_size(specs)
     if size is None:
-        return session
+        return _with_baked_size(session, model, loaded, specs)
     found = freed(model, specs, size) if stated_batch(specs) == size else None
     if found is not None:
         told = f" and in {found[1]} operator{'s' * (found[1] != 1)}" if found[1] else ""
@@ -44,6 +46,15 @@ def open_model(job: Job, backend: Backend, prepare: Callable[[Model], Model] | N
             return free
     remark = f"the file fixes the batch at {size}, and it could not be run with another size"
     return OnnxSession(model, backend, job, fixed_batch=size, remarks=(remark,))
+
+
+def _with_baked_size(session: OnnxSession, model: Model, loaded: Forward, specs: Sequence[InputSpec]) -> OnnxSession:
+    """Return the session; one for a single batch size where the graph's operators allow no other."""
+    found = baked_size(model, varying_values(model.proto), specs)
+    if found is None or not is_only_size(loaded, specs, found[0]):
+        return session
+    size, node = found
+    return session.with_fixed_batch(size, f"the graph has the batch size {size} written into node {node!r}")
 
 
 def _loads_alike(free: OnnxSession, original: Forward, specs: Sequence[InputSpec], size: int) -> bool:

@@ -85,10 +85,10 @@ class Runtime:
             session = onnxruntime.InferenceSession(model.proto.SerializeToString(), options, providers=providers)
         except failures() as error:
             kind = UnsupportedRunError if _is_refusal(error) else RunError
-            raise kind(f"{model.name}: onnxruntime cannot load it: {one_line(error)}") from error
+            raise kind(f"onnxruntime cannot load it: {one_line(error)}") from error
         if providers[0] != "CPUExecutionProvider" and session.get_providers()[0] == "CPUExecutionProvider":
             raise UnsupportedRunError(_no_cuda(self.device))
-        return _Loaded(session, model.name, (options, given))
+        return _Loaded(session, (options, given))
 
     def _providers(self) -> list[Any]:
         import onnxruntime
@@ -126,9 +126,8 @@ def _is_refusal(error: BaseException) -> bool:
 class _Loaded:
     """A session of onnxruntime, called with a batch."""
 
-    def __init__(self, session: Any, name: str, kept: object) -> None:
+    def __init__(self, session: Any, kept: object) -> None:
         self._session = session
-        self._name = name
         self._kept = kept  # the session uses the memory of the weights
         self._inputs = [value.name for value in session.get_inputs()]
         self._outputs = [value.name for value in session.get_outputs()]
@@ -144,7 +143,7 @@ class _Loaded:
             else:
                 results = self._session.run(self._outputs, feeds)
         except failures() as error:
-            raise RunError(f"{self._name}: onnxruntime: {one_line(error)}") from error
+            raise RunError(one_line(error)) from error
         return flattened(zip(self._outputs, results, strict=True))
 
 

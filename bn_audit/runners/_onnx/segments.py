@@ -117,7 +117,7 @@ class Pieces:
             if name in stored or name in sparse:
                 continue
             if name not in values:
-                raise UnsupportedRunError(f"{self.model.name}: value {name!r} is no array: its graph is run whole")
+                raise UnsupportedRunError(f"value {name!r} is no array: its graph is run whole")
             kind = onnx.helper.np_dtype_to_tensor_dtype(values[name].dtype)
             proto.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, None))
         proto.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in given)

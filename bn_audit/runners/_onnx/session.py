@@ -122,7 +122,7 @@ class OnnxSession:
 
     def input_candidates(self) -> Iterator[tuple[InputSpec, ...]]:
         """Yield what the graph declares."""
-        yield input_specs(self._model.name, self._model.proto, self._job.batch_axis)
+        yield input_specs(self._model.proto, self._job.batch_axis)
 
     def run(
         self,
@@ -134,9 +134,7 @@ class OnnxSession:
     ) -> Run:
         """Run the batches one after the other on one fresh copy."""
         if float64:
-            raise UnsupportedRunError(
-                f"{self._model.name}: {self.runner} lacks most operators in float64: compare in the model's own type"
-            )
+            raise UnsupportedRunError(f"{self.runner} lacks most operators in float64: compare in the model's own type")
         forward = self._start(seed) if weight_jitter is None else self._jittered(seed, weight_jitter)
         outputs: list[Outputs] = []
         seconds = []
@@ -175,6 +173,10 @@ class OnnxSession:
     def _deciding(self) -> list[str]:
         return tracing.deciding_values(self._model.proto, self._varying)
 
+    def with_fixed_batch(self, size: int, remark: str) -> OnnxSession:
+        """Return the same model, known to run at one batch size only."""
+        return OnnxSession(self._model, self._backend, self._job, fixed_batch=size, remarks=(*self._remarks, remark))
+
     def in_mode(self, *, training: bool, paths: Sequence[str] | None = None) -> OnnxSession | None:
         """Return the model with these batch norms (None: all) in that mode; None where none can be set."""
         chosen = [norm for norm in self._settable if paths is None or norm.path in paths]
@@ -204,7 +206,7 @@ class OnnxSession:
         return localised(proto, node_places(proto, self._norms), colours)
 
     def _batch_size(self, batch: Batch) -> int:
-        for spec in input_specs(self._model.name, self._model.proto, self._job.batch_axis):
+        for spec in input_specs(self._model.proto, self._job.batch_axis):
             if spec.batch_axis is not None and spec.name in batch:
                 return int(np.shape(batch[spec.name])[spec.batch_axis])
         return max((np.shape(array)[0] for array in batch.values() if np.ndim(array)), default=1)

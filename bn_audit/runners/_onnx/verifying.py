@@ -27,7 +27,7 @@ def is_same_model(original: Forward, free: Forward, specs: Sequence[InputSpec], 
     on each other these differ by right: then equal batches must still give equal rows.
     """
     try:
-        batches = [_drawn(specs, size, seed) for seed in range(TIMES)]
+        batches = [drawn(specs, size, seed) for seed in range(TIMES)]
         given = [original(batch) for batch in batches]
         if not _close(given[0], free(batches[0])):
             return False
@@ -48,7 +48,8 @@ def _holds(free: Forward, specs: Sequence[InputSpec], batches: Sequence[Batch], 
     return _close(wanted, {name: outputs[name] for name in wanted if name in outputs})
 
 
-def _drawn(specs: Sequence[InputSpec], size: int, seed: int) -> dict[str, Array]:
+def drawn(specs: Sequence[InputSpec], size: int, seed: int) -> dict[str, Array]:
+    """Return a batch for trying a model out; sizes other than the batch that are open get usual ones."""
     generator = np.random.default_rng(seed)
     found: dict[str, Array] = {}
     for spec in specs:

@@ -13,6 +13,8 @@ _NODE = re.compile(
 )
 _PLACE = re.compile(r"(?:/|[A-Za-z]:\\)[^ ]+\.(?:cc|h|cpp|cu):\d+ (?:[^()]*\([^)]*\)(?: const)? )?")
 _BARE_PLACE = re.compile(r"\b[\w./]+\.(?:cc|h|cpp|cu):\d+ \w+ ")
+_CONDITION = re.compile(r"(?<=: )[^:]{1,200} was false\. (?=\S)")
+"""What was tested, in C++, where a sentence in English follows."""
 
 
 def one_line(error: BaseException) -> str:
@@ -20,5 +22,5 @@ def one_line(error: BaseException) -> str:
     text = _CODE.sub("", str(error))
     text = _NODE.sub(lambda found: f"{found[1]} node {found[2]!r}: ", text)
     text = _BARE_PLACE.sub("", _PLACE.sub("", text))
-    text = " ".join(text.split()) or type(error).__name__
+    text = _CONDITION.sub("", " ".join(text.split())) or type(error).__name__
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
