@@ -86,6 +86,13 @@ def test_what_comparisons_need_is_loaded_by_comparisons(artifact: Path) -> None:
     assert [name for name in loaded if name.startswith(needed)] == []
 
 
+def test_what_runs_need_is_loaded_by_runs(artifact: Path) -> None:
+    loaded = light("check", artifact, "--no-flow").err.splitlines()[-2].removeprefix("loaded: ").split(",")
+    needed = ("bn_audit.running", "bn_audit.measuring", "bn_audit.experiments.", "bn_audit.runners.")
+    needed += ("bn_audit.sampling", "bn_audit.subject.observation", "bn_audit.reporters._obs")
+    assert [name for name in loaded if name.startswith(needed) or name == "bn_audit.subject.run"] == []
+
+
 def test_text_report_needs_no_heavy_library(artifact: Path) -> None:
     outcome = light("check", artifact, "--no-flow")
     assert "verdict:" in outcome.out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from bn_audit.rules._batch_flow import concerns_graphs, layer_code
 from bn_audit.rules._figures import LISTED, figure, readable
@@ -11,18 +12,11 @@ from bn_audit.rules.mode._flags import is_evaluating, is_training
 from bn_audit.subject.design import Design
 from bn_audit.subject.finding import EvidenceValue, Location, Severity
 from bn_audit.subject.norm import NormLayer
-from bn_audit.subject.observation import (
-    CONTENT,
-    INCONCLUSIVE,
-    INDEPENDENT,
-    POSITION,
-    RNG,
-    SIZE,
-    STATEFUL,
-    Observation,
-    Place,
-)
+from bn_audit.subject.run_verdict import CONTENT, INCONCLUSIVE, INDEPENDENT, POSITION, RNG, SIZE, STATEFUL
 from bn_audit.subject.subject import Facts, Subject
+
+if TYPE_CHECKING:
+    from bn_audit.subject.observation import Observation, Place
 
 NEAR_FLOOR = 3.0
 """An effect below three times the noise floor is a note.

@@ -5,14 +5,39 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-INDEPENDENT, CONTENT, POSITION, SIZE = "independent", "content", "position", "size"
-CANNOT_RUN, INCONCLUSIVE = "cannot-run", "inconclusive"
-VERDICTS = (INDEPENDENT, CONTENT, POSITION, SIZE, CANNOT_RUN, INCONCLUSIVE)
-"""Content: the companions' values matter; position: the row matters; size: only the number of rows matters."""
+from bn_audit.subject.run_verdict import (
+    CANNOT_RUN,
+    CONTENT,
+    FLAGS,
+    INCONCLUSIVE,
+    INDEPENDENT,
+    MUTATES_STATE,
+    POSITION,
+    RNG,
+    SIZE,
+    STATEFUL,
+    VERDICTS,
+)
 
-RNG, STATEFUL, MUTATES_STATE = "rng", "stateful", "mutates-state"
-FLAGS = (RNG, STATEFUL, MUTATES_STATE)
-"""The answer changes with the random seed; with what ran before; a run changes stored tensors."""
+__all__ = [
+    "CANNOT_RUN",
+    "CONTENT",
+    "FLAGS",
+    "INCONCLUSIVE",
+    "INDEPENDENT",
+    "MUTATES_STATE",
+    "POSITION",
+    "RNG",
+    "SIZE",
+    "STATEFUL",
+    "VERDICTS",
+    "InputUsed",
+    "LayerEffect",
+    "Observation",
+    "OutputResult",
+    "Place",
+    "SizeResult",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from bn_audit.interfaces import Rule
 from bn_audit.rules._batch_flow import INDEPENDENT as PROVED_INDEPENDENT
@@ -24,8 +25,11 @@ from bn_audit.rules._observed import (
 )
 from bn_audit.rules.batch._outputs import undecided_outputs
 from bn_audit.subject.finding import Confidence, EvidenceValue, Finding
-from bn_audit.subject.observation import CONTENT, INDEPENDENT, Observation
+from bn_audit.subject.run_verdict import CONTENT, INDEPENDENT
 from bn_audit.subject.subject import Subject
+
+if TYPE_CHECKING:
+    from bn_audit.subject.observation import Observation
 
 
 def with_run(

@@ -39,7 +39,7 @@ from bn_audit.rules._observed import concerns_graphs_and_runs, observed
 from bn_audit.rules.batch._measured import is_quantisation, still_open, with_run
 from bn_audit.rules.batch._outputs import Dependence, dependent_outputs, figures, statement
 from bn_audit.subject.finding import Confidence, Finding, Severity
-from bn_audit.subject.observation import CONTENT
+from bn_audit.subject.run_verdict import CONTENT
 from bn_audit.subject.subject import Facts, Subject
 
 

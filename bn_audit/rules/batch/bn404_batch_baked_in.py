@@ -24,6 +24,7 @@ Sources: microsoft/onnxruntime issue 10463; kotaro-kinoshita/yomitoku issue 215;
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from bn_audit.interfaces import Rule
 from bn_audit.rules._batch_flow import MARK_FIXED_BATCH, declares_free_batch
@@ -35,8 +36,10 @@ from bn_audit.rules._observed import (
 )
 from bn_audit.rules.batch._nodes import marked_nodes, nodes_in, shown, where
 from bn_audit.subject.finding import Finding, Severity
-from bn_audit.subject.observation import Observation, SizeResult
 from bn_audit.subject.subject import Facts, Subject
+
+if TYPE_CHECKING:
+    from bn_audit.subject.observation import Observation, SizeResult
 
 
 def check(subject: Subject) -> Iterator[Finding]:

@@ -29,7 +29,7 @@ from bn_audit.rules.batch._measured import is_quantisation, with_run
 from bn_audit.rules.batch._nodes import marked_nodes, nodes_in, shown, where
 from bn_audit.rules.batch._outputs import dependent_outputs
 from bn_audit.subject.finding import EvidenceValue, Finding, Severity
-from bn_audit.subject.observation import CONTENT
+from bn_audit.subject.run_verdict import CONTENT
 from bn_audit.subject.subject import Facts, FlowMark, Subject
 
 

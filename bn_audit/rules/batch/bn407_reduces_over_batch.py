@@ -37,7 +37,7 @@ from bn_audit.rules._batch_flow import (
 from bn_audit.rules._observed import observed
 from bn_audit.rules.batch._nodes import marked_nodes, nodes_in, shown, where
 from bn_audit.subject.finding import Confidence, EvidenceValue, Finding, Severity
-from bn_audit.subject.observation import CONTENT
+from bn_audit.subject.run_verdict import CONTENT
 from bn_audit.subject.subject import Facts, Subject
 
 

@@ -30,7 +30,7 @@ from bn_audit.rules._observed import concerns_graphs_and_runs
 from bn_audit.rules.batch._measured import still_open, with_run
 from bn_audit.rules.batch._outputs import dependent_outputs, figures, statement
 from bn_audit.subject.finding import Finding, Severity
-from bn_audit.subject.observation import POSITION as MEASURED
+from bn_audit.subject.run_verdict import POSITION as MEASURED
 from bn_audit.subject.subject import Facts, Subject
 
 

@@ -28,7 +28,7 @@ from bn_audit.interfaces import Rule
 from bn_audit.rules._layers import several
 from bn_audit.rules._observed import apart, batch_norm_at, locations, named, observed, reporter_of, was_run
 from bn_audit.subject.finding import Finding, Severity
-from bn_audit.subject.observation import CONTENT
+from bn_audit.subject.run_verdict import CONTENT
 from bn_audit.subject.subject import Facts, Subject
 
 

@@ -19,13 +19,17 @@ Sources: PyTorch notes, reproducibility; pytorch/pytorch issue 103681.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from bn_audit.interfaces import Rule
 from bn_audit.rules._figures import figure
 from bn_audit.rules._observed import causes_of_randomness, observed, share, was_run
 from bn_audit.subject.finding import EvidenceValue, Finding, Severity
-from bn_audit.subject.observation import RNG, STATEFUL, Observation
+from bn_audit.subject.run_verdict import RNG, STATEFUL
 from bn_audit.subject.subject import Facts, Subject
+
+if TYPE_CHECKING:
+    from bn_audit.subject.observation import Observation
 
 
 def check(subject: Subject) -> Iterator[Finding]:

@@ -29,7 +29,7 @@ from bn_audit.rules._figures import LISTED, figure
 from bn_audit.rules._layers import several
 from bn_audit.rules._observed import observed, other_changes, share, was_run
 from bn_audit.subject.finding import EvidenceValue, Finding, Location, Severity
-from bn_audit.subject.observation import STATEFUL
+from bn_audit.subject.run_verdict import STATEFUL
 from bn_audit.subject.subject import Facts, Subject
 
 
