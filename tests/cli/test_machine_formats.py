@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
+import jsonschema
 import pytest
 from command import bn_audit_command
 
@@ -134,6 +135,24 @@ def test_no_path_of_the_machine_leaves_it(run, artifacts, tmp_path, monkeypatch,
         assert f"{place}{os.sep}" not in outcome.out
         assert f"{place}" not in outcome.out or place == place.parent
     assert all(item in outcome.out for item in names)
+
+
+def test_real_audits_follow_the_published_schema_and_fill_it(run, artifacts, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    outcome = run("check", "fixtures", artifacts / "broken.pt", "--format", "sarif")
+    document = json.loads(outcome.out)
+    schema = json.loads((ROOT / "tests/reporters/sarif-schema-2.1.0.json").read_text(encoding="utf-8"))
+    jsonschema.Draft4Validator(schema).validate(document)
+    (whole,) = document["runs"]
+    assert whole["invocations"][0]["exitCode"] == outcome.code == 3
+    assert {result["ruleId"] for result in whole["results"]} >= {"BN101", "BN102", "BN301", "BN309", "BN310", "BN504"}
+    rules = [rule["id"] for rule in whole["tool"]["driver"]["rules"]]
+    assert all(rules[result["ruleIndex"]] == result["ruleId"] for result in whole["results"])
+    prints = [result["partialFingerprints"]["bnAuditFinding/v1"] for result in whole["results"]]
+    assert len(set(prints)) == len(prints)
+    sources = [item["location"]["uri"] for item in whole["artifacts"]]
+    assert "fixtures/train_mode.pt" in sources
+    assert "broken.pt" in sources
 
 
 def test_several_reports_in_one_run(run, artifacts, tmp_path, monkeypatch):
