@@ -17,6 +17,7 @@ import torch
 from bn_audit.errors import RunError
 from bn_audit.runners._torch.arrays import as_bits
 from bn_audit.runners._torch.digests import Layout, Rows, rows_of
+from bn_audit.runners._torch.keeping import Keeper
 from bn_audit.runners._torch.outputs import tensors_in
 from bn_audit.runners._torch.watching import Tensors, Watch
 from bn_audit.runners._torch.whereabouts import Whereabouts
@@ -96,9 +97,13 @@ def record(run: Runner, batch: int, *others: Callable[[Key, Rows, torch.Tensor],
         others: See every result with its fingerprints.
     """
     found = Pass()
+    latest: tuple[torch.Tensor, int, Rows | None] | None = None
 
     def visit(key: Key, place: Place, tensor: torch.Tensor) -> None:
-        rows = rows_of(tensor.detach(), batch)
+        nonlocal latest
+        if latest is None or latest[0] is not tensor or latest[1] != tensor._version:  # a module returns what is known
+            latest = tensor, tensor._version, rows_of(tensor.detach(), batch)
+        rows = latest[2]
         if rows is not None:
             found.rows[key] = rows
             found.places[key] = place
@@ -152,18 +157,19 @@ class Window:
         self._index = index
         self._colours: dict[Key, list[torch.Tensor]] = {}
         self._room = WINDOW_BYTES
+        self._keeper = Keeper()
 
     def companions(self, key: Key, rows: Rows, tensor: torch.Tensor) -> None:
         """See a result of the run with other companions."""
         wanted = key.operator and answers(self._base.rows.get(key), rows, self._index)
         if wanted and (self._room > 0 or not self._colours):
-            self._colours[key] = [as_bits(tensor).clone()]
+            self._colours[key] = [self._keeper.keep(as_bits(tensor))]
             self._room -= 2 * self._colours[key][0].nbytes
 
     def probe(self, key: Key, rows: Rows, tensor: torch.Tensor) -> None:
         """See a result of the run with another probe."""
         if key in self._colours and self._base.rows[key].shape == rows.shape:
-            self._colours[key].append(as_bits(tensor).clone())
+            self._colours[key].append(self._keeper.keep(as_bits(tensor)))
 
     @property
     def keys(self) -> set[Key]:

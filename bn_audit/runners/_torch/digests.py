@@ -8,8 +8,7 @@ import torch
 
 from bn_audit.runners._torch.arrays import as_bits
 
-_MULTIPLIER = -7046029254386353131  # 2**64 divided by the golden ratio, as a signed number
-_SECOND = -4658895280553007687
+_MULTIPLIER = -1640531535  # 2**32 divided by the golden ratio, as a signed number
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +32,7 @@ class Rows:
 
     Attributes:
         by_layout: For each layout one number for each sample.
-        whole: One for all of it.
+        whole: One for all of it where no layout fits, else 0.
     """
 
     shape: tuple[int, ...]
@@ -44,26 +43,26 @@ class Rows:
 def rows_of(tensor: torch.Tensor, batch: int) -> Rows | None:
     """Return the fingerprints of a tensor; None where it has no elements to look at.
 
-    Equal numbers mean equal bits but for one case in 2**64, and for elements that changed places within a row.
+    Equal numbers mean equal bits but for about one case in 2**32, and for elements that changed places within a row.
     """
     if not is_readable(tensor):
         return None
-    mixed = _mixed(as_bits(tensor))
-    if tensor.is_complex():
-        mixed = mixed.sum(-1)
+    mixed = _mixed(tensor)
     found: dict[Layout, tuple[int, ...]] = {}
     for axis, size in enumerate(tensor.shape):
         if size == 0 or size % batch:
             continue
-        others = [other for other in range(tensor.ndim) if other != axis]
-        along = mixed.sum(others) if others else mixed
+        others = [other for other in range(mixed.ndim) if other != axis]
+        along = mixed.sum(others, dtype=torch.int64) if others else mixed.to(torch.int64)
         if size == batch:
             found[Layout(axis)] = tuple(along.tolist())
         else:
             blocks = size // batch
             found[Layout(axis, blocks)] = tuple(along.view(batch, blocks).sum(1).tolist())
             found[Layout(axis, blocks, inner=True)] = tuple(along.view(blocks, batch).sum(0).tolist())
-    return Rows(shape=tuple(tensor.shape), by_layout=found, whole=int(mixed.sum().item()))
+    return Rows(
+        shape=tuple(tensor.shape), by_layout=found, whole=0 if found else int(mixed.sum(dtype=torch.int64).item())
+    )
 
 
 def is_readable(tensor: torch.Tensor) -> bool:
@@ -79,10 +78,16 @@ def row_of(tensor: torch.Tensor, layout: Layout, index: int, batch: int) -> torc
     return moved.reshape(batch, layout.blocks, *moved.shape[1:])[index]
 
 
-def _mixed(bits: torch.Tensor) -> torch.Tensor:
-    """Return each element's bits as a number that looks drawn at random, so that changes do not cancel in a sum."""
-    mixed = bits.to(torch.int64) + 1
-    mixed *= _MULTIPLIER
-    mixed ^= mixed >> 31
-    mixed *= _SECOND
+def _mixed(tensor: torch.Tensor) -> torch.Tensor:
+    """Return each element's bits as a 32-bit number that looks drawn at random, so that changes do not cancel in a sum.
+
+    Elements of more bits give several numbers along one more axis.
+    """
+    bits = as_bits(tensor)
+    if bits.element_size() == 8:
+        bits = bits.unsqueeze(-1).view(torch.int32)
+    if bits.ndim > tensor.ndim + 1:
+        bits = bits.flatten(tensor.ndim)
+    mixed = bits.to(torch.int32) * _MULTIPLIER
+    mixed ^= mixed >> 15
     return mixed

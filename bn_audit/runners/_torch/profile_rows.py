@@ -8,9 +8,10 @@ import torch
 
 from bn_audit.runners._torch.colours import Key, Pass, is_apart
 from bn_audit.runners._torch.digests import Layout, Rows, row_of
+from bn_audit.runners._torch.keeping import Keeper
 from bn_audit.subject.observation import LayerEffect, Place
 
-MOST_ELEMENTS = 1 << 16
+MOST_ELEMENTS = 1 << 15
 """Elements of a layer's row that are kept; of a longer row every n-th."""
 
 
@@ -28,11 +29,12 @@ class Effects:
         self._layers = layers
         self._rows: dict[Key, torch.Tensor] = {}
         self.found: dict[Key, float] = {}
+        self._keeper = Keeper()
 
     def base(self, key: Key, rows: Rows, tensor: torch.Tensor) -> None:
         """See a result of the base."""
         if key.path in self._layers and rows.by_layout:
-            self._rows[key] = self._row(rows, tensor)
+            self._rows[key] = self._keeper.keep(self._row(rows, tensor))
 
     def companions(self, key: Key, rows: Rows, tensor: torch.Tensor) -> None:
         """See a result of the run with other companions."""
@@ -44,7 +46,7 @@ class Effects:
 
     def _row(self, rows: Rows, tensor: torch.Tensor) -> torch.Tensor:
         row = row_of(tensor, likely_layout(rows), self._index, self._batch).reshape(-1)
-        return row[:: max(1, row.numel() // MOST_ELEMENTS)].clone()
+        return row[:: max(1, row.numel() // MOST_ELEMENTS)]
 
 
 def likely_layout(rows: Rows) -> Layout:
