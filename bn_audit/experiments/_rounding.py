@@ -84,6 +84,9 @@ class Precision:
         effect = largest_effect(*single, self.axes)
         if math.isinf(effect):
             return True
+        noise = self.noise or found(self.figures, Noise)
+        if noise is not None and noise.response is not None and effect <= noise.response:
+            return False  # no larger than what one unit in the last place does; double precision would cost more
         pair = double()
         if pair is None:
             floor = self.floor()
