@@ -65,6 +65,27 @@ def test_weights_among_the_inputs_are_none(tmp_path: Path) -> None:
     assert list(specs_of(written(tmp_path, proto))) == ["x"]
 
 
+@pytest.mark.parametrize(
+    ("op", "weight", "declared", "expected"),
+    [
+        ("Conv", (8, 3, 3, 3), None, (None, 3, None, None)),
+        ("Conv", (8, 3, 3, 3), ("n", "c", "h", "w"), ("n", 3, "h", "w")),
+        ("Conv", (8, 3, 3), ("n", "c", "t"), ("n", 3, "t")),
+        ("MatMul", (7, 4), ("n", "t", "f"), ("n", "t", 7)),
+        ("MatMul", (7, 4), None, (None, 7)),
+        ("Gemm", (7, 4), (None, None), (None, 7)),
+        ("Mul", (1,), None, (None,)),
+    ],
+)
+def test_the_first_layer_tells_what_is_not_declared(
+    tmp_path: Path, op: str, weight: tuple[int, ...], declared: tuple | None, expected: tuple
+) -> None:
+    nodes = [helper.make_node("Relu", ["x"], ["a"]), helper.make_node(op, ["a", "w"], ["y"])]
+    proto = model(nodes, {"x": declared}, weights={"w": values(1, *weight)})
+    (spec,) = specs_of(written(tmp_path, proto)).values()
+    assert (spec.shape, spec.batch_axis) == (expected, 0)
+
+
 def test_tokens_have_the_range_of_their_table(tmp_path: Path) -> None:
     nodes = [
         helper.make_node("Unsqueeze", ["ids", "axes"], ["u"]),

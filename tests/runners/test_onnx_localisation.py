@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -186,6 +187,30 @@ def test_layers_of_an_exported_network(tmp_path: Path, trained: int | None) -> N
     with session(path) as opened:
         # Untrained layers have equal tensors: the exporter keeps those of one, and copies.
         assert opened.norm_paths == ("1.bn", "2.bn", "3.bn")
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_layers_of_a_network_from_the_other_exporter(tmp_path: Path, live: bool) -> None:
+    """It writes batch statistics as operators, so that the module is named and the node is none of a batch norm."""
+    torch.manual_seed(0)
+    norm = nn.BatchNorm2d(4, track_running_stats=not live)
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), norm, nn.ReLU()).eval()
+    path = tmp_path / "dynamo.onnx"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        size = torch.export.Dim("batch", min=2, max=64)
+        program = torch.onnx.export(
+            network, (torch.randn(2, 3, 4, 4),), dynamo=True, dynamic_shapes=({0: size},), verbose=False
+        )
+        program.save(path)
+    with session(path) as opened:
+        (specs,) = opened.input_candidates()
+    where = localised(path, 3, 4, 4, name=specs[0].name)
+    if live:
+        assert where.first is not None
+        assert (where.first.path, where.first.op) == ("2", "ReduceMean")
+    else:
+        assert where.overlaps == ()
 
 
 @pytest.mark.parametrize("case", MEETING)

@@ -106,7 +106,7 @@ def test_failures_and_refusals(tmp_path: Path) -> None:
             running.run({"x": values(1, 2, CHANNELS + 1, 4, 4)})
     unknown = model([helper.make_node("Foo", ["x"], ["y"], domain="mine")], {"x": ["N", 2]}, domains=("mine",))
     with (
-        pytest.raises(UnsupportedRunError, match=r"onnx\.reference cannot load it"),
+        pytest.raises(UnsupportedRunError, match="cannot load it"),
         session(written(tmp_path, unknown), REFERENCE),
     ):
         pass

@@ -267,7 +267,7 @@ def test_a_failing_batch_is_one_line_that_names_the_node(tmp_path: Path) -> None
     ids=["unknown operator", "training with one output"],
 )
 def test_what_the_runtime_refuses_is_left_to_another_backend(tmp_path: Path, proto: onnx.ModelProto) -> None:
-    with pytest.raises(UnsupportedRunError, match="onnxruntime cannot load it"), session(written(tmp_path, proto)):
+    with pytest.raises(UnsupportedRunError, match="cannot load it"), session(written(tmp_path, proto)):
         pass
 
 

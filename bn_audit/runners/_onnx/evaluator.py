@@ -64,7 +64,7 @@ class Evaluator:
         try:
             evaluator = ReferenceEvaluator(proto)
         except FAILURES as error:
-            raise UnsupportedRunError(f"onnx.reference cannot load it: {one_line(error)}") from error
+            raise UnsupportedRunError(f"cannot load it: {one_line(error)}") from error
         return _Loaded(evaluator, [value.name for value in proto.graph.output])
 
 

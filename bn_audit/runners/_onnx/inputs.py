@@ -10,6 +10,7 @@ from bn_audit.containers.onnx_file.tensors import DTYPES
 from bn_audit.errors import UnsupportedRunError
 from bn_audit.runners._onnx.dependence import graph_inputs
 from bn_audit.runners._onnx.loading import NUMPY_TYPES
+from bn_audit.runners._onnx.readers import told_by_readers
 from bn_audit.subject.run import InputSpec
 
 Proto: TypeAlias = Any
@@ -38,7 +39,8 @@ def input_specs(proto: Proto, batch_axis: int | None) -> tuple[InputSpec, ...]:
         UnsupportedRunError: an input is no tensor, or of elements that cannot be drawn.
     """
     inputs = graph_inputs(proto)
-    shapes = {value.name: _shape(value) for value in inputs}
+    stored = {tensor.name: tuple(tensor.dims) for tensor in proto.graph.initializer}
+    shapes = {value.name: told_by_readers(proto, stored, value.name, _shape(value)) for value in inputs}
     axes = _batch_axes(shapes, batch_axis)
     return tuple(
         InputSpec(
@@ -63,12 +65,12 @@ def _dtype(value: Proto) -> str:
     return kind
 
 
-def _shape(value: Proto) -> tuple[Dim, ...]:
+def _shape(value: Proto) -> tuple[Dim, ...] | None:
     if value.type.WhichOneof("value") != "tensor_type":
         kind = (value.type.WhichOneof("value") or "no type").removesuffix("_type").replace("_", " ")
         raise UnsupportedRunError(f"input {value.name!r} is no tensor but of kind {kind}, which is not run")
     if not value.type.tensor_type.HasField("shape"):
-        return (None,)
+        return None
     return tuple(_size(dim) for dim in value.type.tensor_type.shape.dim)
 
 

@@ -84,8 +84,8 @@ class Runtime:
         try:
             session = onnxruntime.InferenceSession(model.proto.SerializeToString(), options, providers=providers)
         except failures() as error:
-            kind = UnsupportedRunError if _is_refusal(error) else RunError
-            raise kind(f"onnxruntime cannot load it: {one_line(error)}") from error
+            kind = RunError if isinstance(error, MemoryError) else UnsupportedRunError
+            raise kind(f"cannot load it: {one_line(error)}") from error
         if providers[0] != "CPUExecutionProvider" and session.get_providers()[0] == "CPUExecutionProvider":
             raise UnsupportedRunError(_no_cuda(self.device))
         return _Loaded(session, (options, given))
@@ -116,11 +116,6 @@ def failures() -> tuple[type[BaseException], ...]:
 
     own = [kind for kind in vars(state).values() if isinstance(kind, type) and issubclass(kind, Exception)]
     return (*own, RuntimeError, ValueError, TypeError, MemoryError)
-
-
-def _is_refusal(error: BaseException) -> bool:
-    """Return whether the model may be right and another backend may run it."""
-    return not isinstance(error, MemoryError)
 
 
 class _Loaded:
