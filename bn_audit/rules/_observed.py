@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from bn_audit.rules._batch_flow import concerns_graphs, layer_code
@@ -60,22 +60,19 @@ def is_decided(run: Observation) -> bool:
 def undecided(subject: Subject) -> str:
     """Return why a run decided nothing, as a reason for not checked; ``""`` where it did or there was none."""
     run = observed(subject, INCONCLUSIVE)
-    return f"a run decided nothing: {run.why or 'no reason was given'}" if run is not None else ""
-
-
-LIMITS_OF_THE_RUN = ("time limit", "memory", "crashed")
-"""Words of errors that are those of the run's surroundings, not of the model's batch axis."""
-
-
-def is_fault_of_model(error: str) -> bool:
-    """Return whether the model itself refuses a batch size, as far as the message tells."""
-    return bool(error) and not any(word in error.lower() for word in LIMITS_OF_THE_RUN)
+    return f"a run decided nothing: {shortened(run.why)}" if run is not None else ""
 
 
 def shortened(error: str) -> str:
-    """Return the first line of an error, short enough for a message."""
-    line = " ".join(error.strip().split()).rstrip(".")
-    return line if len(line) <= LONGEST_ERROR else f"{line[: LONGEST_ERROR - 3]}..."
+    """Return an error on one line, short enough for a message."""
+    line = " ".join(error.split()).rstrip(". ")
+    return (line if len(line) <= LONGEST_ERROR else f"{line[:LONGEST_ERROR]} [cut]") or "no reason was given"
+
+
+def quoted(names: Sequence[str]) -> str:
+    """Return the first names, as a message lists them."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(f"'{name}'" for name in names[:3]) + more
 
 
 def locations(run: Observation, *places: Place | None) -> tuple[Location, ...]:

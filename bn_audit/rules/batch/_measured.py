@@ -19,6 +19,8 @@ from bn_audit.rules._observed import (
     locations,
     named,
     observed,
+    quoted,
+    shortened,
     small_effect,
     undecided,
     was_run,
@@ -73,9 +75,10 @@ def _both(subject: Subject, run: Observation, found: Sequence[Finding]) -> Itera
 
 def _not_shown(finding: Finding, run: Observation) -> Finding:
     """Return a finding that is proved and was not seen: the inputs may not reach it, or the proof is too wide."""
+    why = shortened(run.why) if run.why else "independent"
     return replace(
         finding,
-        message=f"{finding.message}; proved, and not seen in a run ({run.why or 'independent'})",
+        message=f"{finding.message}; proved, and not seen in a run ({why})",
         confidence=Confidence.MEDIUM,
         evidence={**finding.evidence, "measured": figures(run)},
     )
@@ -124,8 +127,10 @@ def _amount(subject: Subject, run: Observation) -> str:
 def _restoring(run: Observation) -> str | None:
     if not run.restored_by:
         return None
-    layers = ", ".join(f"'{path}'" for path in run.restored_by[:3]) + (" ..." if len(run.restored_by) > 3 else "")
-    return f"Set {layers} to evaluation mode with eval() before saving or exporting: a run shows that this is enough."
+    return (
+        f"Set {quoted(run.restored_by)} to evaluation mode with eval() before saving or exporting: a run shows that this "
+        "is enough."
+    )
 
 
 def _is_contradicted(subject: Subject, run: Observation) -> bool:

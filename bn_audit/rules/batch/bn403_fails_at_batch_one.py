@@ -13,7 +13,7 @@ Example:
 Remedy: repair what the error names: name the axis in squeeze(), keep the batch axis in view() and mean(), and set batch
     norm to evaluation mode ("Expected more than 1 value per channel when training").
 Limits: needs a run at batch size 1. Failures at larger sizes are BN404. A run that ends for lack of memory or time says
-    nothing about the model.
+    nothing about the model; a backend that crashes at one sample does, and fails the run besides.
 Sources: torch.nn.functional.batch_norm; open-mmlab/mmsegmentation issue 272; pytorch/pytorch issue 142852.
 """
 
@@ -22,15 +22,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bn_audit.interfaces import Rule
-from bn_audit.rules._observed import is_fault_of_model, observed, shortened, was_run
+from bn_audit.rules._observed import observed, shortened, was_run
 from bn_audit.subject.finding import Finding, Severity
+from bn_audit.subject.run_verdict import is_crash, is_fault_of_model
 from bn_audit.subject.subject import Facts, Subject
 
 
 def check(subject: Subject) -> Iterator[Finding]:
     """Yield at most one finding."""
     run = observed(subject)
-    if run is None or not is_fault_of_model(run.fails_at_one):
+    if run is None or not (is_fault_of_model(run.fails_at_one) or is_crash(run.fails_at_one)):
         return
     ran = [size.batch_size for size in run.sizes if size.status == "ok" and size.batch_size > 1]
     training = [norm for norm in subject.norms if norm.model == run.model and norm.uses_batch_statistics is True]

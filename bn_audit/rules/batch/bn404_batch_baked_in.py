@@ -30,12 +30,12 @@ from bn_audit.interfaces import Rule
 from bn_audit.rules._batch_flow import MARK_FIXED_BATCH, declares_free_batch
 from bn_audit.rules._observed import (
     concerns_graphs_and_runs,
-    is_fault_of_model,
     observed,
     shortened,
 )
 from bn_audit.rules.batch._nodes import marked_nodes, nodes_in, shown, where
 from bn_audit.subject.finding import Finding, Severity
+from bn_audit.subject.run_verdict import is_fault_of_model
 from bn_audit.subject.subject import Facts, Subject
 
 if TYPE_CHECKING:

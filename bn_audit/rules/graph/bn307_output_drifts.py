@@ -23,7 +23,7 @@ from collections.abc import Iterator
 
 from bn_audit.interfaces import Rule
 from bn_audit.rules._figures import LISTED, figure
-from bn_audit.rules._observed import observed, overwritten, share, was_run
+from bn_audit.rules._observed import observed, overwritten, quoted, share, was_run
 from bn_audit.subject.finding import EvidenceValue, Finding, Location, Severity
 from bn_audit.subject.subject import Facts, Subject
 
@@ -33,12 +33,11 @@ def check(subject: Subject) -> Iterator[Finding]:
     run = observed(subject)
     drifting = overwritten(subject, run) if run is not None else ()
     if run is not None and drifting:
-        names = ", ".join(f"'{name}'" for name in drifting[:3]) + (" ..." if len(drifting) > 3 else "")
         effect = run.second_call_effect
         how_far = f", by {share(effect)} of the largest output at the second call" if effect else ""
         tensors: list[EvidenceValue] = [*drifting[:LISTED]]
         yield RULE.finding(
-            f"identical calls give different outputs{how_far}: {run.runner} overwrites {names}",
+            f"identical calls give different outputs{how_far}: {run.runner} overwrites {quoted(drifting)}",
             locations=tuple(Location(model=run.model, tensor=name) for name in drifting),
             evidence={"tensors": tensors, "second_call_effect": None if effect is None else figure(effect)},
         )

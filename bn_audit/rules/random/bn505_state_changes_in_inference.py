@@ -27,7 +27,7 @@ from collections.abc import Iterator
 from bn_audit.interfaces import Rule
 from bn_audit.rules._figures import LISTED, figure
 from bn_audit.rules._layers import several
-from bn_audit.rules._observed import observed, other_changes, share, was_run
+from bn_audit.rules._observed import observed, other_changes, quoted, share, was_run
 from bn_audit.subject.finding import EvidenceValue, Finding, Location, Severity
 from bn_audit.subject.run_verdict import STATEFUL
 from bn_audit.subject.subject import Facts, Subject
@@ -39,12 +39,11 @@ def check(subject: Subject) -> Iterator[Finding]:
     changed = other_changes(subject, run) if run is not None else []
     if run is None or not changed:
         return
-    names = ", ".join(f"'{name}'" for name in changed[:3]) + (" ..." if len(changed) > 3 else "")
     stored: list[EvidenceValue] = [*changed[:LISTED]]
     effect = run.second_call_effect if STATEFUL in run.flags else None
     shown = f", and a second call answers otherwise by {share(effect)}" if effect else ", without effect on the answer"
     yield RULE.finding(
-        f"a forward pass changes {several(len(changed), 'stored tensor', route=run.model)} ({names}){shown}",
+        f"a forward pass changes {several(len(changed), 'stored tensor', route=run.model)} ({quoted(changed)}){shown}",
         locations=tuple(Location(model=run.model, path=name.rpartition(".")[0], tensor=name) for name in changed),
         evidence={"tensors": stored, "second_call_effect": None if effect is None else figure(effect)},
     )

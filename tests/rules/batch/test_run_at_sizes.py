@@ -55,9 +55,12 @@ def test_layers_in_training_mode_are_counted_as_a_possible_reason():
     assert "\n" not in finding.message
 
 
-@pytest.mark.parametrize(
-    "error", ["", "the time limit of 600 s passed before", "out of memory: choose", "the backend crashed (SIGSEGV)"]
-)
+def test_a_backend_that_crashes_at_one_sample():
+    error = "the backend crashed (SIGSEGV) at this step: batch size 1"
+    assert "crashed (SIGSEGV)" in only(BN403, ran(run=observation(**sizes(1, error=error)))).message
+
+
+@pytest.mark.parametrize("error", ["", "the time limit of 600 s passed before", "out of memory: choose"])
 def test_what_is_no_fault_of_the_model_at_one_sample(error):
     assert outcome(BN403, ran(run=observation(**sizes(1, error=error)))) == []
 
