@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from torch.nn.parameter import is_lazy
 
 from bn_audit.errors import UnsupportedRunError
 from bn_audit.runners._torch.calling import models_errors, said_errors
+from bn_audit.runners._torch.duplicating import duplicate
 from bn_audit.runners._torch.state import (
     Print,
     differing,
@@ -86,7 +86,7 @@ class Original:
                 memo |= {id(parameter): parameter for parameter in self.module.parameters() if not is_lazy(parameter)}
             memo |= {id(value): replacement for value, replacement in own_copies(self.module)}
         with undisturbed():
-            return copy.deepcopy(self.module, memo)
+            return duplicate(self.module, memo)
 
     def private_copy(self) -> torch.nn.Module:
         """Return a copy that shares nothing.
