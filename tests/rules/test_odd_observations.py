@@ -6,10 +6,20 @@ import math
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rule_subjects import FLOW_FACTS, batch_norm, declaring, flow, mark, onnx_norm, outcome, ran, random_call
+from rule_subjects import (
+    FLOW_FACTS,
+    NOT_CHECKED,
+    batch_norm,
+    declaring,
+    flow,
+    mark,
+    onnx_norm,
+    outcome,
+    ran,
+    random_call,
+)
 
 from bn_audit import plugins
-from bn_audit.subject.finding import Confidence
 from bn_audit.subject.norm import Mode
 from bn_audit.subject.observation import (
     FLAGS,
@@ -111,6 +121,5 @@ def test_odd_runs_end_in_findings(run, flows, marks, mode):
         graphs={"": declaring("n"), "ema": declaring(None)},
     )
     for rule in plugins.rules():
-        for finding in outcome(rule, audited):
-            assert finding.confidence in Confidence
-            assert len(finding.message) < 6000
+        found = outcome(rule, audited)
+        assert found == NOT_CHECKED or all(len(finding.message) < 6000 for finding in found)

@@ -128,8 +128,8 @@ def _restoring(run: Observation) -> str | None:
     if not run.restored_by:
         return None
     return (
-        f"Set {quoted(run.restored_by)} to evaluation mode with eval() before saving or exporting: a run shows that this "
-        "is enough."
+        f"Set {quoted(run.restored_by)} to evaluation mode with eval() before saving or exporting: a run shows that "
+        "this is enough."
     )
 
 
