@@ -13,6 +13,7 @@ from bn_audit.interfaces import Rule
 from bn_audit.options import Options
 from bn_audit.subject.finding import Finding
 from bn_audit.subject.report import Failed, Skipped
+from bn_audit.subject.run_verdict import is_fault_of_model
 from bn_audit.subject.subject import FACT_REASONS, Facts, Subject
 
 if TYPE_CHECKING:
@@ -73,7 +74,9 @@ def run(
         return subject, (), (fault(STAGE, error),)
     if isinstance(observed, Skipped):
         return subject, (observed,), ()
-    return replace(subject, facts=subject.facts | Facts.OBSERVATION, observation=observed), (), ()
+    lost = [size for size in observed.sizes if size.error and not is_fault_of_model(size.error)]
+    failed = tuple(Failed(stage=STAGE, error=f"batch size {size.batch_size}: {size.error}") for size in lost)
+    return replace(subject, facts=subject.facts | Facts.OBSERVATION, observation=observed), (), failed
 
 
 def apply(rules: Sequence[Rule], subject: Subject) -> tuple[list[Finding], list[Skipped], list[Failed], list[str]]:

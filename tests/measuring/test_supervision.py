@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import bn_audit
 from bn_audit.errors import RunError, UnsupportedRunError, UsageError
 from bn_audit.measuring import supervision
 from bn_audit.measuring.serialisation import written
@@ -250,3 +251,11 @@ def test_the_child_ends_with_its_parent(factories: str, tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=30)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert is_gone(int(done.stdout))
+
+
+@POSIX
+def test_a_size_that_crashes_fails_the_run_beside_the_finding(factories: str) -> None:
+    report = bn_audit.sweep(f"{factories}:Crashing", quick=True)
+    assert [failure.stage for failure in report.failed] == ["run"]
+    assert report.failed[0].error.startswith("batch size 1: the backend crashed (SIGSEGV)")
+    assert "BN403" in {finding.code for finding in report.findings}
