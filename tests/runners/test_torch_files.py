@@ -86,6 +86,13 @@ def test_a_missing_class_is_named(tmp_path: Path) -> None:
         pass
 
 
+def test_a_class_of_the_script_that_saved_it_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    path.write_bytes(b"c__main__\nClassifier\n.")
+    with pytest.raises(RunError, match="Classifier was defined in the script that saved it"), RUNNER.open(job_of(path)):
+        pass
+
+
 def test_an_untrusted_file_runs_nothing(tmp_path: Path) -> None:
     path, proof = tmp_path / "model.pt", tmp_path / "ran"
 

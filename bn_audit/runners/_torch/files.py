@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import pickle
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,7 +17,7 @@ from bn_audit.containers.source import Source
 from bn_audit.errors import RunError, UnsupportedRunError
 from bn_audit.recognition.tree import join
 from bn_audit.runners._torch.arrays import dtype_named
-from bn_audit.runners._torch.calling import models_errors
+from bn_audit.runners._torch.calling import models_errors, one_line
 from bn_audit.runners._torch.surroundings import undisturbed
 from bn_audit.subject.tensor import TensorRef
 
@@ -43,7 +44,10 @@ def load_module(path: str, route: str) -> torch.nn.Module:
         UnsupportedRunError: it holds state dicts only.
     """
     with undisturbed(), importable_from_here(), models_errors(f"{path}: cannot be loaded: "):
-        content = _load_pickle(path)
+        try:
+            content = _load_pickle(path)
+        except (AttributeError, ImportError) as error:
+            raise RunError(f"{path}: cannot be loaded: {_missing(error)}") from error
     found = dict(_modules(content))
     if route in found:
         return found[route]
@@ -53,6 +57,18 @@ def load_module(path: str, route: str) -> torch.nn.Module:
             "this file as --weights"
         )
     raise RunError(f"{path}: no module at {route!r}, there is one at {', '.join(map(repr, list(found)[:5]))}")
+
+
+def _missing(error: AttributeError | ImportError) -> str:
+    """Return what to do about a class that is not here."""
+    text = one_line(error)
+    if "__main__" in text:
+        name = next(iter(re.findall(r"attribute '(\w+)'", text)), "its class")
+        return (
+            f"{name} was defined in the script that saved it: save it from a module that can be imported, or name that "
+            "module's factory and give this file as --weights"
+        )
+    return f"{text}: install what defines it, or run where it can be imported"
 
 
 def _load_pickle(path: str) -> object:
