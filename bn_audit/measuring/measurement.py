@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from bn_audit import plugins
 from bn_audit.errors import RunError
+from bn_audit.measuring.order import FINDING_INPUTS
 from bn_audit.measuring.verdict import judged
 from bn_audit.running import Bench, Figures, Plan, Say, Session
 from bn_audit.sampling.planning import plan_inputs
@@ -72,7 +73,7 @@ def measure(
     """
     start = time.monotonic()
     steps = Steps(say=say, deadline=start + job.time_limit, time_limit=job.time_limit, lost=lost or {})
-    steps("finding inputs", 1)
+    steps(FINDING_INPUTS, 1)
     plan = plan_inputs(session, job, samples)
     observation = measured(job, session, plan, steps)
     return replace(observation, forwards=steps.passes, seconds=time.monotonic() - start)

@@ -14,6 +14,9 @@ from bn_audit.measuring.serialisation import read, written
 from bn_audit.sampling.dtypes import dtype_name, numpy_dtype, require_dtype
 from bn_audit.subject.run import Array, Job
 
+FINDING_INPUTS = "finding inputs"
+"""The step before any measurement, without which there is none."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:

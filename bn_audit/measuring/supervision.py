@@ -18,7 +18,7 @@ from typing import IO, Any
 
 from bn_audit.errors import BnAuditError, RunError
 from bn_audit.measuring.child import KINDS
-from bn_audit.measuring.order import Order
+from bn_audit.measuring.order import FINDING_INPUTS, Order
 from bn_audit.measuring.serialisation import read
 from bn_audit.running import Say
 from bn_audit.subject.observation import Observation
@@ -81,6 +81,8 @@ def supervised(job: Job, say: Say, samples: Mapping[str, Array] | None = None) -
             return _attempt(job, say, Order(job=job, lost=lost, samples=samples), deadline)
         except Crash as crash:
             reason = f"the backend crashed ({crash.how}) at this step: {crash.step}"
+            if crash.step == FINDING_INPUTS:
+                raise RunError(f"{job.source}: {reason}: name other inputs with --input or --inputs") from None
             if len(lost) == RESTARTS or crash.step in lost or not crash.step:
                 raise RunError(f"{job.source}: {reason}: try another --device, or fewer --batch-sizes") from None
             lost[crash.step] = reason

@@ -86,6 +86,13 @@ def test_a_third_crash_ends_it(child, tmp_path: Path) -> None:
 
 
 @POSIX
+def test_a_crash_on_the_way_to_inputs_asks_for_others(child) -> None:
+    child("step('finding inputs')\nos.kill(os.getpid(), signal.SIGSEGV)")
+    with pytest.raises(RunError, match=r"SIGSEGV.*finding inputs: name other inputs with --input"):
+        supervise()
+
+
+@POSIX
 def test_a_crash_before_any_step_is_not_repeated(child) -> None:
     child("sys.stderr.write('no such library\\n'); sys.exit(7)")
     with pytest.raises(RunError, match="exit code 7, last words: no such library"):
