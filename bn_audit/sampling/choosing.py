@@ -62,8 +62,15 @@ def carried_rows(spec: InputSpec) -> Array | None:
     return rows if rows.shape[1:] == sample_shape(spec) else None
 
 
+def is_setting(spec: InputSpec) -> bool:
+    """Return whether an input is one number for all samples, which the artifact does not carry."""
+    return spec.batch_axis is None and spec.shape == () and spec.sample is None
+
+
 def is_free(spec: InputSpec) -> bool:
     """Return whether nothing says which integers an input takes."""
+    if is_setting(spec):
+        return False
     if spec.dtype not in INTEGERS or spec.highest is not None or spec.dtype in FULL_RANGES:
         return False
     if any(pattern.search(spec.name) for pattern in (_MASK, _COUNTING, _SEGMENT, _LENGTH)):
@@ -80,6 +87,9 @@ def _source(spec: InputSpec, rows: Array | None, specs: Sequence[InputSpec], hig
     if rows is not None:
         return ValueSource(kind=Kind.ROWS, dtype=spec.dtype, shape=shape, rows=rows)
     carried = carried_rows(spec)
+    if is_setting(spec):
+        kind = Kind.HALF if is_inexact(spec.dtype) else Kind.CONSTANT
+        return ValueSource(kind=kind, dtype=spec.dtype, shape=shape, lowest=0 if spec.dtype == "bool" else 1)
     if is_inexact(spec.dtype) and not _MASK.search(spec.name):
         kind = Kind.NORMAL if carried is None or spec.dtype in COMPLEX else Kind.NEAR
         if carried is not None and not bool(np.isfinite(carried).all()):

@@ -42,6 +42,8 @@ class Kind(Enum):
     """0, 1, 2, ... along the last axis: positions."""
     CONSTANT = auto()
     """`ValueSource.lowest` everywhere: lengths, flags."""
+    HALF = auto()
+    """0.5: a temperature, scale, share or threshold that all samples have in common."""
     NEAR = auto()
     """Normally distributed about what the artifact carries, with its mean and spread."""
     ROWS = auto()
@@ -89,6 +91,8 @@ def drawn(source: ValueSource, rng: np.random.Generator, choice: Choice | None, 
         return _of_rows(source, source.rows, rng, choice, scale)
     if source.kind is Kind.NEAR and source.rows is not None:
         return _stored(_near(source.rows, source.shape, rng) * scale, source.dtype)
+    if source.kind is Kind.HALF:
+        return _stored(np.full(source.shape, 0.5), source.dtype)
     if source.kind is Kind.NORMAL:
         return _stored(_normal(source, rng) * scale, source.dtype)
     return _stored(_discrete(source, rng), source.dtype)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import signal
 import subprocess
 import sys
@@ -137,6 +136,7 @@ def command(*arguments: object) -> list[str]:
 
 
 def test_progress_is_drawn_on_a_terminal_and_nowhere_else(tmp_path):
+    pty = pytest.importorskip("pty", reason="there are no pseudo-terminals here")
     arguments = command("sweep", FIXTURES / "eval_mode.onnx", "--quick")
     primary, secondary = pty.openpty()
     done = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=secondary, env={**os.environ, "TERM": "xterm"})

@@ -246,6 +246,14 @@ def test_a_number_and_a_shared_table_have_no_batch_axis():
     assert second["x"].shape == (7, 4)
 
 
+def test_settings_of_a_model_get_values_that_most_settings_may_have():
+    numbers = (spec("temperature", shape=()), spec("training", "bool", ()), spec("k", "int64", ()))
+    batch = plan_inputs(Stub([(spec(shape=("N", 4)), *numbers)], anything), job()).draw(3, 0)
+    assert (batch["temperature"], batch["training"], batch["k"]) == (0.5, False, 1)
+    carried = spec("k", "int64", (), sample=np.array(7))
+    assert plan_inputs(Stub([(spec(shape=("N", 4)), carried)], anything), job()).draw(3, 0)["k"] == 7
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64"])
 def test_the_type_to_run_in_holds_for_floats_only(dtype):
     inputs = (spec(shape=("N", 4)), spec("ids", "int64", (None, 4), highest=9))

@@ -33,6 +33,8 @@ from bn_audit.subject.subject import Facts, Subject
 MASK_NAMES = ("mask", "length", "lens", "valid")
 """Parts of the names of inputs that tell a model what is padding."""
 
+TOKEN_TYPES = ("int32", "int64")
+
 
 def check(subject: Subject) -> Iterator[Finding]:
     """Yield at most one finding."""
@@ -40,7 +42,7 @@ def check(subject: Subject) -> Iterator[Finding]:
     if run is None or not run.padding_effect or run.padding_effect <= (run.noise_floor or 0.0):
         return
     told = any(word in used.name.lower() for used in run.inputs for word in MASK_NAMES)
-    if not told and not any("int" in used.dtype and used.shape for used in run.inputs):
+    if not told and not any(used.dtype in TOKEN_TYPES and used.shape for used in run.inputs):
         return
     known = "although an input tells what is padding" if told else "and no input tells the model what is padding"
     yield RULE.finding(

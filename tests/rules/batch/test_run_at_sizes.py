@@ -119,7 +119,8 @@ def test_padding_that_counts(inputs, severity):
 
 
 def test_images_are_not_padded_as_a_rule():
-    assert outcome(BN406, ran(run=observation(padding_effect=0.25, inputs=fed(image="float32")))) == []
+    for inputs in (fed(image="float32"), fed(image="uint8"), (InputUsed(name="k", dtype="int64", shape=()),)):
+        assert outcome(BN406, ran(run=observation(padding_effect=0.25, inputs=inputs))) == []
 
 
 @pytest.mark.parametrize("effect", [None, 0.0, 3e-6])
