@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from bn_audit.errors import RunError, UnsupportedRunError
 from bn_audit.running import Session
 from bn_audit.sampling.batches import DrawnBatches
-from bn_audit.sampling.choosing import carried_rows, is_free, sample_shape, value_sources
+from bn_audit.sampling.choosing import carried_rows, is_free, is_setting, sample_shape, value_sources
 from bn_audit.sampling.dtypes import is_float
 from bn_audit.sampling.files import read_samples
 from bn_audit.sampling.matching import Samples, as_specs, matched
@@ -192,7 +192,9 @@ def _told(spec: InputSpec, choice: Decided, guess: str, *, real: bool) -> InputS
     parts = [spec.origin] if spec.origin else []
     if choice.chosen and not real:
         parts.append(f"chosen: {', '.join(choice.chosen)}")
-    if not real:
+    if is_setting(spec):
+        parts.append("one number for all samples, chosen freely")
+    elif not real:
         near = carried_rows(spec) is not None and is_float(spec.dtype)
         parts.append("values drawn near the sample it carries" if near else "values drawn")
         if guess and is_free(spec):
