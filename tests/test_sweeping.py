@@ -181,3 +181,13 @@ def test_copies_of_one_weight_are_left_alone() -> None:
     )
     assert first is not None and second is not None and third is not None
     assert first.effect == second.effect == third.effect
+
+
+def test_a_layer_without_running_statistics_is_a_registered_one() -> None:
+    model = network()
+    model[1] = nn.BatchNorm1d(5, track_running_stats=False).eval()
+    report = bn_audit.sweep(model, batch_sizes=SIZES)
+    assert report.observation is not None
+    assert (report.observation.verdict, report.observation.registered_norms) == ("content", 1)
+    assert report.observation.unregistered_norms == ()
+    assert "BN106" not in {finding.code for finding in report.findings}

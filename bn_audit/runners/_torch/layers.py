@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch.nn.parameter import is_lazy
@@ -72,9 +72,14 @@ def _describe(module: torch.nn.Module, path: str) -> ModuleDescription:
         type_name=type_name_of(module),
         bases=() if scripted else tuple(f"{base.__module__}.{base.__qualname__}" for base in type(module).__mro__[1:]),
         attributes=attributes,
-        parameters={name: _held(tensor, path, name) for name, tensor in module.named_parameters(recurse=False)},
-        buffers={name: _held(tensor, path, name) for name, tensor in module.named_buffers(recurse=False)},
+        parameters=_all_held(dict(module.named_parameters(recurse=False)) if scripted else module._parameters, path),
+        buffers=_all_held(dict(module.named_buffers(recurse=False)) if scripted else module._buffers, path),
     )
+
+
+def _all_held(tensors: Mapping[str, torch.Tensor | None], path: str) -> dict[str, HeldTensor | None]:
+    """Describe tensors; None stays None, which tells a layer without running statistics from what has none by nature."""
+    return {name: None if tensor is None else _held(tensor, path, name) for name, tensor in tensors.items()}
 
 
 def _held(tensor: torch.Tensor, path: str, name: str) -> HeldTensor:
