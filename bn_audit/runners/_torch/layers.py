@@ -78,7 +78,7 @@ def _describe(module: torch.nn.Module, path: str) -> ModuleDescription:
 
 
 def _all_held(tensors: Mapping[str, torch.Tensor | None], path: str) -> dict[str, HeldTensor | None]:
-    """Describe tensors; None stays None, which tells a layer without running statistics from what has none by nature."""
+    """Describe tensors; None stays None: it tells a layer without statistics from one that has none by nature."""
     return {name: None if tensor is None else _held(tensor, path, name) for name, tensor in tensors.items()}
 
 
