@@ -120,3 +120,14 @@ def test_attention_with_ungated_dropout() -> None:
 
     assert [place.path for place in calls_of(with_operation(attend)).ungated_dropout] == ["3.1"]
     assert not calls_of(with_operation(lambda x: functional.scaled_dot_product_attention(x, x, x))).ungated_dropout
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_dynamic_quantisation_takes_one_range_for_the_batch() -> None:
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Flatten(), nn.Linear(3 * 144, 4)).eval()
+    model = torch.ao.quantization.quantize_dynamic(plain, {nn.Linear}, dtype=torch.qint8)
+    assert [(place.path, place.op) for place in calls_of(model).dynamic_ranges] == [
+        ("1", "quantized.linear_dynamic.default")
+    ]
+    assert calls_of(plain).dynamic_ranges == ()

@@ -54,6 +54,9 @@ def shapes(model: nn.Module) -> list[tuple[object, ...]]:
         (nn.Sequential(nn.Flatten(), nn.Linear(28 * 28, 4)), (None, 784), "Linear '1'"),
         (nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(4 * 26 * 26, 2)), (None, 1, 28, 28), "Conv2d '0'"),
         (nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 94 * 94, 2)), (None, 3, 96, 96), "Conv2d '0'"),
+        (nn.LSTMCell(5, 4), (None, 5), "LSTMCell"),
+        (nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(12, 4, 1)), (None, 3, 64, 64), "Conv2d '1'"),
+        (nn.Sequential(nn.LazyConv2d(4, 3), nn.LazyBatchNorm2d()), (None, 3, 64, 64), "Conv2d '0'"),
         (nn.Sequential(nn.LayerNorm(6), nn.Linear(6, 2)), (None, 16, 6), "LayerNorm '0'"),
         (nn.TransformerEncoderLayer(8, 2, batch_first=True), (None, 16, 8), "MultiheadAttention 'self_attn'"),
     ],
@@ -136,6 +139,39 @@ def test_an_input_that_reaches_no_layer_is_guessed_from_the_others() -> None:
     tokens, mask = first_candidate(Masked())
     assert (tokens.shape, mask.shape, mask.dtype) == ((None, 16), (None, 16), "bool")
     assert mask.origin == "a guess: no layer says what mask is"
+
+
+class Conditioned(nn.Module):
+    """A denoiser: each input is reached only once those before it have the right form."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.look = nn.Conv2d(4, 4, 3, padding=1)
+        self.time = nn.Linear(1, 4)
+        self.text = nn.Linear(8, 4)
+
+    def forward(self, sample: Tensor, timestep: Tensor, hidden: Tensor) -> Tensor:
+        conditions = self.look(sample) + self.time(timestep[:, None].float())[:, :, None, None]
+        return conditions + self.text(hidden).mean(1)[:, :, None, None]
+
+
+def test_inputs_that_depend_on_each_other() -> None:
+    assert shapes(Conditioned()) == [(None, 4, 64, 64), (None,), (None, 16, 8)]
+
+
+class TimeFirst(nn.Module):
+    """The default of LSTM, used by a model that takes samples first: only its output tells."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.recurrent = nn.LSTM(6, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.recurrent(x)[0].mean(1)
+
+
+def test_samples_lie_along_the_axis_that_the_output_follows() -> None:
+    assert shapes(TimeFirst()) == [(None, 16, 6)]
 
 
 class Decides(nn.Module):

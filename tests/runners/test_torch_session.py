@@ -295,6 +295,29 @@ def test_a_list_of_samples_is_passed_as_one() -> None:
         assert session.run({"images": images()}).outputs[0]["output"].shape == (5,)
 
 
+class Detector(nn.Module):
+    """Answers with a dict for each image, of as many boxes as it sees."""
+
+    def forward(self, images: list[Tensor]) -> list[dict[str, Tensor]]:
+        counts = [int(image[0, 0, 0] > 0) + 1 for image in images]
+        return [
+            {"boxes": image[0, :count, :4], "size": image.sum()} for image, count in zip(images, counts, strict=True)
+        ]
+
+
+def test_answers_for_each_sample_are_put_together() -> None:
+    batch = np.abs(images(3))
+    batch[1] *= -1
+    with session_for(Detector(), LIVE) as session:
+        outputs = session.run({"images": batch}).outputs[0]
+        single = session.run({"images": batch[:1]}).outputs[0]
+    assert (outputs["boxes"].shape, outputs["size"].shape) == ((3, 128, 4), (3,))
+    np.testing.assert_array_equal(outputs["boxes"][0, :2], batch[0, 0, :2, :4])
+    np.testing.assert_array_equal(outputs["boxes"][1, :1], batch[1, 0, :1, :4])
+    assert not outputs["boxes"][1, 1:].any()
+    assert single["size"].shape == (1,)
+
+
 def test_errors_are_one_line_with_their_type() -> None:
     with session_for(convnet(), LIVE) as session, pytest.raises(RunError) as caught:
         session.run({"input": np.zeros((2, 4, 8, 8), np.float32)})

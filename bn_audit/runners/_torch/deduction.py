@@ -15,8 +15,14 @@ from bn_audit.runners._torch.copying import Original
 from bn_audit.runners._torch.shapes import TOKENS, Wanted, wanted_by
 from bn_audit.subject.run import InputSpec
 
-TRIAL_BATCH = 5
-MAX_CANDIDATES = 40
+TRIAL_BATCH = 7
+"""Prime, and not how many classes or channels things have."""
+
+MAX_CANDIDATES = 60
+TRIED_FORMS = 12
+"""Combinations of known inputs that are tried to reach the layer of an unknown one."""
+
+MAX_FORMS = 12
 START = ((3, 64, 64), (TOKENS,), (TOKENS, 32), (1, 28, 28))
 """Shapes with which inputs are sent in, to see which layer they reach, before anything is known about them."""
 
@@ -87,20 +93,24 @@ def candidates(trials: Trials) -> Iterator[tuple[InputSpec, ...]]:
 
 
 def _explore(trials: Trials, names: Sequence[str]) -> dict[str, list[Guess]]:
-    """Return the forms of each input by the layers they reach; by the order of registration where that fails."""
+    """Return the forms of each input by the layers they reach; by the order of registration where that fails.
+
+    Each run may come as far as the next input, if those before it have the right form.
+    """
     known: dict[str, list[Guess]] = {}
     for start in START:
-        for _ in names:  # each turn may let the run come as far as the next input
-            trial = {
-                name: known[name][0] if name in known else Guess(shape=start, dtype=dtype_name(trials.dtype))
-                for name in names
-            }
-            found = _reached(trials, trial, known)
-            known.update(found)
-            if not found:
-                break
-        if len(known) == len(names):
-            break
+        unknown = Guess(shape=start, dtype=dtype_name(trials.dtype))
+        found = True
+        while found and len(known) < len(names):
+            found = False
+            for forms in itertools.islice(
+                combined(names, {name: known.get(name, [unknown]) for name in names}), TRIED_FORMS
+            ):
+                new = _reached(trials, dict(zip(names, forms, strict=True)), known)
+                if new:
+                    known.update(new)
+                    found = True
+                    break
     fallback = list(by_registration(trials.original.module, trials.dtype))
     for name in names:
         known.setdefault(name, by_name(name, known, names, trials.dtype) or fallback)
@@ -127,11 +137,20 @@ def _forms(wanted: Wanted, contact: Contact, sent: Guess) -> Iterator[Guess]:
     takes_time_first = getattr(contact.module, "batch_first", None) is False and is_untouched
     shapes = list(wanted.shapes)
     if not is_untouched:
-        shapes += list(rearranged(wanted.shapes))
+        shapes += [*_with_fewer_channels(wanted.shapes, contact, sent), *rearranged(wanted.shapes)]
     for shape in shapes:
         if takes_time_first and len(shape) > 1:
             yield replace(plain, shape=shape, batch_axis=1, origin=f"{wanted.origin}, which takes time first")
         yield replace(plain, shape=shape)
+
+
+def _with_fewer_channels(shapes: Sequence[tuple[int, ...]], contact: Contact, sent: Guess) -> Iterator[tuple[int, ...]]:
+    """Yield images of as many channels as become the wanted ones, where the model multiplied what it was sent."""
+    if len(sent.shape) == SPATIAL and len(contact.shape) == SPATIAL + 1 and contact.shape[1] > sent.shape[0]:
+        for shape in shapes:
+            channels, rest = divmod(shape[0] * sent.shape[0], contact.shape[1])
+            if len(shape) == SPATIAL and not rest:
+                yield (channels, *shape[1:])
 
 
 def rearranged(shapes: Sequence[tuple[int, ...]]) -> Iterator[tuple[int, ...]]:
@@ -197,13 +216,11 @@ def by_name(name: str, known: Mapping[str, list[Guess]], names: Sequence[str], d
 
 
 def combined(names: Sequence[str], guesses: Mapping[str, list[Guess]]) -> Iterator[tuple[Guess, ...]]:
-    """Yield combinations of forms: first all inputs at the same place of their lists, then every mixture."""
-    lists = [guesses[name] for name in names]
-    longest = max((len(forms) for forms in lists), default=0)
-    aligned = [tuple(forms[min(index, len(forms) - 1)] for forms in lists) for index in range(longest)]
-    yield from dict.fromkeys(aligned)
-    if len(lists) > 1:
-        yield from (mixture for mixture in itertools.product(*lists) if mixture not in aligned)
+    """Yield combinations of forms, likely ones first: those near the start of every list, or all at the same place."""
+    lists = [guesses[name][:MAX_FORMS] for name in names]
+    places = itertools.product(*(range(len(forms)) for forms in lists))
+    for place in sorted(places, key=lambda place: (place[0] if len(set(place)) == 1 else sum(place), place)):
+        yield tuple(forms[index] for forms, index in zip(lists, place, strict=True))
 
 
 def _ranked(pool: list[tuple[Guess, ...]], trials: Trials, names: Sequence[str]) -> Iterator[tuple[Guess, ...]]:

@@ -45,7 +45,8 @@ class Effects:
                 self.found[key] = relative_change(before, after)
 
     def _row(self, rows: Rows, tensor: torch.Tensor) -> torch.Tensor:
-        row = row_of(tensor, likely_layout(rows), self._index, self._batch).reshape(-1)
+        plain = tensor.dequantize() if tensor.is_quantized else tensor
+        row = row_of(plain, likely_layout(rows), self._index, self._batch).reshape(-1)
         return row[:: max(1, row.numel() // MOST_ELEMENTS)]
 
 

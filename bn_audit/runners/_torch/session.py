@@ -139,7 +139,7 @@ class TorchSession:
                         if watcher is not None:
                             watches.enter_context(Watch(watcher.see))
                     answer, took = self._call(fresh.module, arguments, float64=float64)
-                outputs.append(as_arrays(answer))
+                outputs.append(as_arrays(answer, _listed(arguments)))
                 seconds.append(took)
             changed = fresh.changed()
         return Run(
@@ -238,6 +238,11 @@ class TorchSession:
     def sibling(self) -> TorchSession | None:
         """Return None: torch runs a module in one way."""
         return None
+
+
+def _listed(arguments: Mapping[str, object]) -> int | None:
+    """Return the number of samples where they are given as a list."""
+    return next((len(value) for value in arguments.values() if isinstance(value, list)), None)
 
 
 def _batch_size(base: Batch, companions: Batch, probe: Batch) -> int:

@@ -64,6 +64,8 @@ def _shapes(module: nn.Module) -> Iterator[tuple[int, ...]]:
         width = _setting(module, "in_features", 1)
         yield (width,)
         yield (TOKENS, width)
+    elif isinstance(module, nn.RNNCellBase):
+        yield (_setting(module, "input_size", 1, weight="weight_ih"),)
     elif isinstance(module, nn.RNNBase) or kind in {"LSTM", "GRU", "RNN"}:
         width = _setting(module, "input_size", 1, weight="weight_ih_l0")
         yield from ((length, width) for length in (TOKENS, 64))

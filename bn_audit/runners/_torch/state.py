@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch.nn.parameter import is_lazy
+from torch.nn.parameter import UninitializedBuffer, is_lazy
 
 from bn_audit.runners._torch.arrays import same_bits
 
@@ -90,11 +90,16 @@ def restore(target: Mapping[str, torch.Tensor], saved: Mapping[str, torch.Tensor
 
 
 def own_copies(module: torch.nn.Module) -> Iterator[tuple[object, object]]:
-    """Yield plain attributes that ``copy.deepcopy`` refuses, with their copies.
+    """Yield what ``copy.deepcopy`` refuses, with its copies.
 
-    Weight and spectral normalisation by hooks keep a tensor that autograd made; samplers keep a generator.
+    Weight and spectral normalisation by hooks keep a tensor that autograd made; samplers keep a generator; lazy norm
+    layers wait for the shape of their buffers.
     """
     for child in module.modules():
+        for buffer in child._buffers.values():
+            if isinstance(buffer, UninitializedBuffer):
+                make: Callable[..., object] = UninitializedBuffer  # its annotations name other arguments
+                yield buffer, make(buffer.requires_grad, buffer.device, buffer.dtype)
         for value in vars(child).values():
             if isinstance(value, torch.Tensor) and not value.is_leaf:
                 yield value, value.detach().clone()
