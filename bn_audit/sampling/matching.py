@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -66,14 +66,22 @@ def matched(samples: Samples, specs: Sequence[InputSpec], batch_axis: int | None
     return found
 
 
-def as_specs(samples: Samples, batch_axis: int | None) -> tuple[InputSpec, ...]:
-    """Return the inputs as the arrays alone describe them; none where one holds raw bytes."""
-    if any(_own_type(array) not in NAMES for array in samples.arrays.values()):
-        return ()
+def as_specs(samples: Samples, batch_axis: int | None, model_dtype: str) -> Iterator[tuple[InputSpec, ...]]:
+    """Yield the inputs as the arrays alone describe them; nothing where one holds raw bytes.
+
+    Real numbers are fed in the model's type first: numpy's default is double precision, which few models take.
+    """
+    if all(_own_type(array) in NAMES for array in samples.arrays.values()):
+        if is_float(model_dtype):
+            yield _as_given(samples, batch_axis, model_dtype)
+        yield _as_given(samples, batch_axis, None)
+
+
+def _as_given(samples: Samples, batch_axis: int | None, float_dtype: str | None) -> tuple[InputSpec, ...]:
     return tuple(
         InputSpec(
             name=name or "input",
-            dtype=_own_type(array),
+            dtype=float_dtype if float_dtype is not None and is_float(_own_type(array)) else _own_type(array),
             shape=tuple(array.shape),
             batch_axis=_axis(array.ndim, batch_axis),
             origin=samples.where,

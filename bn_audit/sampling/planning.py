@@ -110,8 +110,8 @@ def _described(
             refusals.append(str(error))
     if asked and not is_answered:
         yield tuple(_as_asked(item, item.name or "input", job.batch_axis) for item in asked)
-    if given is not None and (described := as_specs(given, job.batch_axis)):
-        yield described
+    if given is not None:
+        yield from as_specs(given, job.batch_axis, session.dtype)
 
 
 def _placed(spec: InputSpec, job: Job) -> InputSpec:
@@ -252,9 +252,11 @@ def _summary(errors: Sequence[tuple[str, str]], refusals: Sequence[str], *, is_g
         first.setdefault(" ".join(error.split())[:SHOWN_CHARACTERS], shapes)
     listed = "; ".join(f"with {shapes}: {error}" for error, shapes in list(first.items())[:SHOWN_ERRORS])
     more = f"; {len(first) - SHOWN_ERRORS} more kinds of error" if len(first) > SHOWN_ERRORS else ""
+    if is_given and refusals:
+        return f"{refusals[0]}; given as it stands the model fails {listed}{more}"
     refused = f" ({refusals[0]})" if refusals else ""
     if is_given:
-        return f"the model does not run on the inputs given: {listed}{more}{refused}: correct them"
+        return f"the model does not run on the inputs given: {listed}{more}: correct them"
     count = f"none of {len(errors)} tries" if len(errors) > 1 else "it does not"
     return (
         f"no inputs found on which the model runs, {count} succeeded: {listed}{more}{refused}: give one sample's shape "

@@ -21,6 +21,7 @@ class Stub:
         self.accepts = accepts
         self.fixed_batch = fixed_batch
         self.batches: list[Batch] = []
+        self.dtype = "float32"
 
     def input_candidates(self) -> Iterator[tuple[InputSpec, ...]]:
         yield from self.candidates

@@ -56,6 +56,15 @@ def test_the_shape_of_the_file_wins_over_a_guess():
     assert plan(guessed, {"image": X}, of_shape(image=(3, 4))).draw(2, 0)["image"].shape == (2, 3, 4)
 
 
+def test_double_precision_is_what_numpy_makes_and_not_what_most_models_take():
+    guessed = (InputSpec(name="image", dtype="float32", shape=("N", 4)),)
+    single = Stub([guessed], lambda batch: None if batch["image"].dtype == np.float32 else "expected float")
+    found = plan_inputs(single, job(), {"image": X.astype(np.float64)})
+    assert found.specs[0].origin == "6 samples of the given arrays, converted from float64"
+    double = Stub([guessed], lambda batch: None if batch["image"].dtype == np.float64 else "expected double")
+    assert plan_inputs(double, job(), {"image": X.astype(np.float64)}).specs[0].dtype == "float64"
+
+
 def test_one_sample_without_the_batch_axis():
     found = plan(ONE, {"image": X[0]})
     assert found.specs[0].origin == "1 sample of the given arrays"

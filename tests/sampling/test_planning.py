@@ -102,7 +102,7 @@ def test_open_sizes_of_images_have_nothing_to_do_with_each_other():
 def test_an_input_that_the_model_lacks():
     pair = (spec("ids", "int64", (None, 4)), spec("mask", "int64", (None, 4)))
     session = Stub([pair], lambda batch: None if set(batch) == {"ids", "mask"} else "unexpected input")
-    with pytest.raises(RunError, match=r"no input 'token'; its inputs are 'ids', 'mask'"):
+    with pytest.raises(RunError, match=r"^--input: the model has no input 'token'; its inputs are 'ids', 'mask'"):
         plan_inputs(session, job(inputs=("token=int64:4",)))
 
 
