@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from bn_audit import plugins
-from bn_audit.errors import RunError
+from bn_audit.errors import ArtifactError, RunError
 from bn_audit.measuring.order import FINDING_INPUTS
 from bn_audit.measuring.verdict import judged
 from bn_audit.running import Bench, Figures, Plan, Say, Session
@@ -20,6 +20,10 @@ ENOUGH = 3
 
 REFERENCE_SIZE = 5
 """Where no size of at least `ENOUGH` was asked for: a prime that is rarely a size of the model's own."""
+
+
+class OutOfTimeError(ArtifactError):
+    """The time is up; no experiment takes this for the model's own failure."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -43,11 +47,14 @@ class Steps:
 
         Raises:
             RunError: it must not be taken.
+            OutOfTimeError: the time is up.
         """
         if what in self.lost:
             raise RunError(self.lost[what])
         if time.monotonic() > self.deadline:
-            raise RunError(f"the time limit of {self.time_limit:g} s passed before: {what}; raise it with --time-limit")
+            raise OutOfTimeError(
+                f"the time limit of {self.time_limit:g} s passed before: {what}; raise it with --time-limit"
+            )
         self.say(what, self.passes)
         self.passes += passes
 
@@ -69,12 +76,14 @@ def measure(
 
     Raises:
         RunError: the model runs on no inputs that are known, or at no batch size asked for.
+        OutOfTimeError: the time is up.
         UsageError: the job's inputs are not of the documented form.
     """
     start = time.monotonic()
     steps = Steps(say=say, deadline=start + job.time_limit, time_limit=job.time_limit, lost=lost or {})
     steps(FINDING_INPUTS, 1)
     plan = plan_inputs(session, job, samples)
+    steps.passes += plan.tries - 1
     observation = measured(job, session, plan, steps)
     return replace(observation, forwards=steps.passes, seconds=time.monotonic() - start)
 

@@ -29,7 +29,7 @@ from closed_forms import (
 )
 
 from bn_audit.errors import RunError
-from bn_audit.measuring.measurement import Steps, measure, measured
+from bn_audit.measuring.measurement import OutOfTimeError, Steps, measure, measured
 from bn_audit.subject.observation import Observation, Place
 from bn_audit.subject.run import Calls, Localisation
 
@@ -324,8 +324,17 @@ def test_a_step_that_ended_an_earlier_process_fails_with_its_reason() -> None:
 
 def test_the_time_limit_ends_the_measurement() -> None:
     steps = Steps(say=lambda *_: None, deadline=time.monotonic() - 1, time_limit=3.0)
-    with pytest.raises(RunError, match=r"time limit of 3 s.*--time-limit"):
+    with pytest.raises(OutOfTimeError, match=r"time limit of 3 s.*--time-limit"):
         measured(job(), ClosedForm(row_wise), PlainPlan(), steps)
+
+
+def test_the_time_limit_in_the_middle_is_not_taken_for_the_models_failure() -> None:
+    def say(what: str, passes: int) -> None:
+        if what == "batch size 2":
+            raise OutOfTimeError("time")
+
+    with pytest.raises(OutOfTimeError):
+        measured(job(), ClosedForm(row_wise), PlainPlan(), say)
 
 
 def test_equal_measurements_are_equal() -> None:
