@@ -191,3 +191,9 @@ def test_a_layer_without_running_statistics_is_a_registered_one() -> None:
     assert (report.observation.verdict, report.observation.registered_norms) == ("content", 1)
     assert report.observation.unregistered_norms == ()
     assert "BN106" not in {finding.code for finding in report.findings}
+
+
+def test_a_memory_limit_that_does_not_hold_is_told() -> None:
+    seen = bn_audit.sweep(network(), batch_sizes=SIZES, quick=True, memory_limit=1 << 34).observation
+    assert seen is not None
+    assert "no memory limit was set: it ran in this process" in seen.remarks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -56,10 +57,11 @@ def observe(
         from bn_audit.measuring.opening import opened_live
 
         with opened_live(target.module, job) as session:
-            return _completed(measure(job, session, announce, samples=samples), subject)
+            seen = measure(job, session, announce, samples=samples)
+            return _completed(seen, subject, job, in_child=False)
     from bn_audit.measuring.supervision import supervised
 
-    observation = _completed(supervised(job, announce, samples), subject)
+    observation = _completed(supervised(job, announce, samples), subject, job, in_child=True)
     return observation if samples is not None else observation.with_command(command_of(subject.source, job))
 
 
@@ -120,10 +122,13 @@ def _refusal(job: Job, target: Target) -> str:
     return f"needs --trust: loading a {job.format} file can run code in it"
 
 
-def _completed(observation: Observation, subject: Subject) -> Observation:
+def _completed(observation: Observation, subject: Subject, job: Job, *, in_child: bool) -> Observation:
+    """Return the observation with what the reader must know about how the model was chosen and run."""
+    told = []
     others = [model.route or "(root)" for model in subject.models if model.route != observation.model]
-    if not others:
-        return observation
-    shown = ", ".join(others[:3]) + (f" and {len(others) - 3} more" if len(others) > 3 else "")
-    remark = f"of {len(others) + 1} models, {observation.model or '(root)'} was run; not {shown}"
-    return replace(observation, remarks=(*observation.remarks, remark))
+    if others:
+        shown = ", ".join(others[:3]) + (f" and {len(others) - 3} more" if len(others) > 3 else "")
+        told.append(f"of {len(others) + 1} models, {observation.model or '(root)'} was run; not {shown}")
+    if job.memory_limit is not None and not (in_child and sys.platform.startswith("linux")):
+        told.append(f"no memory limit was set: {'this platform has none' if in_child else 'it ran in this process'}")
+    return replace(observation, remarks=(*observation.remarks, *told))
