@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from bn_audit.errors import RunError, UnsupportedRunError
 from bn_audit.running import Session
@@ -66,7 +67,7 @@ def _given(job: Job, samples: Mapping[str, Array] | None) -> Samples | None:
     if samples is not None:
         return Samples(arrays=dict(samples), where="the given arrays")
     if job.inputs_file is not None:
-        return Samples(arrays=read_samples(job.inputs_file), where=job.inputs_file)
+        return Samples(arrays=read_samples(job.inputs_file), where=Path(job.inputs_file).name)
     return None
 
 
