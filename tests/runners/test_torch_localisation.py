@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from runners.torch_networks import LIVE, FunctionalNorm, Sum, colours, convnet, training, with_operation
+from runners.torch_networks import LIVE, FunctionalNorm, Sum, colours, convnet, images, training, with_operation
 from torch import Tensor, nn
 
 from bn_audit.runners._torch import colours as colours_module
@@ -77,6 +77,18 @@ def test_rows_that_move_are_told_from_rows_that_are_combined() -> None:
     assert found.first is not None and found.combined is not None
     assert found.first.path == "3.1"
     assert found.combined.path != "3.1"
+
+
+def test_rows_are_told_from_channels_and_pixels_of_the_same_number() -> None:
+    """Eight samples of eight channels and pixels, exchanged with each other, look like samples along another axis."""
+    model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), Sum(lambda x: x.flatten(1).t().reshape(x.shape)), nn.ReLU())
+    model.append(nn.Conv2d(8, 2, 3))
+    base, other = images(8, side=8), images(8, seed=1, side=8)
+    companions, probe = other.copy(), base.copy()
+    companions[7], probe[7] = base[7], other[7]
+    found = localised(model.eval(), 7, (base, companions, probe))
+    assert found.first is not None and found.combined is not None
+    assert (found.first.path, found.combined.path) == ("1", "3")
 
 
 def test_a_functional_batch_norm_is_named_by_the_module_that_calls_it() -> None:

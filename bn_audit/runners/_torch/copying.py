@@ -14,7 +14,6 @@ from bn_audit.errors import UnsupportedRunError
 from bn_audit.runners._torch.calling import models_errors, said_errors
 from bn_audit.runners._torch.duplicating import duplicate
 from bn_audit.runners._torch.state import (
-    Print,
     differing,
     fingerprints,
     held_tensors,
@@ -59,6 +58,7 @@ class Original:
         self._uncopyable = ""
         self._shares = not isinstance(module, torch.jit.ScriptModule)
         self._is_guarded = self._always_saves = False
+        self._prints: dict[str, int] | None = None
         self._copies = self._choose()
 
     def _choose(self) -> bool:
@@ -113,13 +113,13 @@ class Original:
         tensors = held_tensors(self.module)
         saved = dict(tensors) if self._copies else _clones(tensors)
         saved_parameters = _clones(parameters) if self._always_saves or not self._is_guarded else {}
-        before = fingerprints(parameters)
+        before = self._prints or fingerprints(parameters)
         module = self.copy(share=True) if self._copies else self.module
-        known: list[dict[str, Print]] = []
+        known: list[dict[str, int]] = []
 
         def changed() -> tuple[str, ...]:
             known[:] = [fingerprints(parameters)]
-            written = [name for name, found in known[0].items() if found.total != before[name].total]
+            written = [name for name, found in known[0].items() if found != before[name]]
             replaced = _replaced(parameters, module)
             return (*differing(saved, held_tensors(module)), *dict.fromkeys((*written, *replaced)))
 
@@ -128,6 +128,7 @@ class Original:
         finally:
             after = known[0] if known else fingerprints(parameters)
             self._put_back([name for name in parameters if after[name] != before[name]], parameters, saved_parameters)
+            self._prints = before
             if not self._copies:
                 now = held_tensors(module)
                 restore(now, saved, differing(saved, now))

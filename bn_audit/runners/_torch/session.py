@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-import numpy as np
 import torch
 
 from bn_audit.errors import RunError, UnsupportedRunError
@@ -21,6 +20,7 @@ from bn_audit.runners._torch.layers import floating_type, set_mode
 from bn_audit.runners._torch.localising import localise
 from bn_audit.runners._torch.outputs import as_arrays
 from bn_audit.runners._torch.precision import as_double, jittered
+from bn_audit.runners._torch.sample_axes import Colours, fewer, sample_axes, size_of
 from bn_audit.runners._torch.surroundings import seeded, undisturbed
 from bn_audit.runners._torch.watching import Precision, Trace, Watch
 from bn_audit.subject.run import Batch, Calls, InputSpec, Localisation, Outputs, Run
@@ -207,10 +207,21 @@ class TorchSession:
 
     def localise(self, base: Batch, companions: Batch, probe: Batch, index: int, *, seed: int = 0) -> Localisation:
         """Return where samples meet; see ``Session.localise``."""
-        size = _batch_size(base, companions, probe)
-        runs = tuple(self._visiting(batch, seed) for batch in (base, companions, probe))
         self._double = None  # its memory may be needed
-        return localise((runs[0], runs[1], runs[2]), self.loaded.module, index=index, batch=size)
+        batches = base, companions, probe
+        axes = sample_axes(batches, index)
+        smaller = fewer(batches, axes, index) if self.fixed_batch is None else None
+        if smaller is not None:
+            with contextlib.suppress(RunError):  # a size that the model does not take
+                found = self._localised(smaller[0], smaller[1], seed)
+                if found.first is not None:
+                    return found
+        return self._localised(batches, index, seed)
+
+    def _localised(self, batches: Colours, index: int, seed: int) -> Localisation:
+        first, second, third = (self._visiting(batch, seed) for batch in batches)
+        size = size_of(batches, sample_axes(batches, index))
+        return localise((first, second, third), self.loaded.module, index=index, batch=size)
 
     def _visiting(self, batch: Batch, seed: int) -> Callable[[Visit], None]:
         """Return what runs a batch on a fresh copy and shows every result."""
@@ -243,15 +254,3 @@ class TorchSession:
 def _listed(arguments: Mapping[str, object]) -> int | None:
     """Return the number of samples where they are given as a list."""
     return next((len(value) for value in arguments.values() if isinstance(value, list)), None)
-
-
-def _batch_size(base: Batch, companions: Batch, probe: Batch) -> int:
-    """Return the number of samples: the size of the axis along which the three batches differ."""
-    for name, array in base.items():
-        others = companions[name], probe[name]
-        for axis, size in enumerate(array.shape):
-            rest = tuple(other for other in range(array.ndim) if other != axis)
-            moved = [np.asarray(other != array).any(axis=rest) for other in others if other.shape == array.shape]
-            if len(moved) == 2 and int(moved[1].sum()) == 1 and not (moved[0] & moved[1]).any() and size > 1:
-                return int(size)
-    return max((array.shape[0] for array in base.values() if array.ndim), default=1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch.nn.parameter import UninitializedBuffer, is_lazy
@@ -35,23 +34,11 @@ def plain_parameters(module: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
     return {name: parameter for name, parameter in module.named_parameters() if not is_lazy(parameter)}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Print:
-    """What shows that a tensor was written.
+def fingerprints(tensors: Mapping[str, torch.Tensor]) -> dict[str, int]:
+    """Return a sum over the bits of each tensor: one pass over the memory, without a copy.
 
-    Attributes:
-        place: Where it lies in memory; 0 where it has no plain memory.
-        total: Sum over its bits, or how often it was written in place where it has no plain memory.
-    """
-
-    place: int
-    total: int
-
-
-def fingerprints(tensors: Mapping[str, torch.Tensor]) -> dict[str, Print]:
-    """Return a fingerprint of each tensor: one pass over the memory, without a copy.
-
-    The count of writes alone would not do: ``tensor.data`` writes without counting.
+    The count of writes would not do: ``tensor.data`` writes without counting. It stands in where a tensor has no plain
+    memory.
     """
     totals: dict[int, torch.Tensor] = {}
     places = {name: _place(tensor) for name, tensor in tensors.items()}
@@ -59,10 +46,7 @@ def fingerprints(tensors: Mapping[str, torch.Tensor]) -> dict[str, Print]:
         if places[name] and places[name] not in totals:
             totals[places[name]] = _sum_of_bits(tensor)
     values = {place: int(total.item()) for place, total in totals.items()}
-    return {
-        name: Print(place=tensor.data_ptr() if places[name] else 0, total=values.get(places[name], tensor._version))
-        for name, tensor in tensors.items()
-    }
+    return {name: values.get(places[name], tensor._version) for name, tensor in tensors.items()}
 
 
 def _place(tensor: torch.Tensor) -> int:

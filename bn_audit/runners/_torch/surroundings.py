@@ -21,7 +21,9 @@ def seeded(seed: int) -> Iterator[None]:
     try:
         random.seed(seed)
         np.random.seed(seed % (1 << 32))
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
+        if cuda is not None:
+            torch.cuda.manual_seed_all(seed)
         yield
     finally:
         random.setstate(states[0])
