@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from bn_audit.containers.target import FileTarget
-from bn_audit.errors import ArtifactError, LimitExceededError, MalformedFileError, MissingTargetError, UsageError
+from bn_audit.errors import (
+    ArtifactError,
+    LimitExceededError,
+    MalformedFileError,
+    MissingTargetError,
+    UsageError,
+)
 from bn_audit.repair.changes import Change, Repair
+from bn_audit.repair.onnx_batch import free_batch_size
 from bn_audit.repair.pickled import NAMED
 from bn_audit.runners._onnx.batch_norms import batch_norms, set_mode
-from bn_audit.runners._onnx.freeing import fixed_size, freed, stated_batch
-from bn_audit.runners._onnx.inputs import input_specs
-from bn_audit.runners._onnx.loading import MAX_MESSAGE_BYTES, load
+from bn_audit.runners._onnx.loading import MAX_MESSAGE_BYTES
 from bn_audit.runners._onnx.naming import bodies, node_names, place
 from bn_audit.subject.norm import NormLayer
 from bn_audit.subject.report import Report
@@ -72,7 +77,12 @@ def repair_graph(
     _set_norms(work)
     _remove_dropout(work)
     if free_batch or work.places(*BUILT_IN):
-        work.proto = _free(work, target) or work.proto
+        result = free_batch_size(work.proto, target.source)
+        if isinstance(result, str):
+            work.refused.append(result)
+        else:
+            work.proto = result.proto
+            work.changes.append(Change(path="", what=result.what))
     folder = target.source.path.parent
     return Repair(
         source=target.name,
@@ -185,54 +195,6 @@ def _redirect(proto: Proto, old: str, new: str) -> None:
         for index, name in enumerate(node.input):
             if name == old:
                 node.input[index] = new
-
-
-def _free(work: _Work, target: FileTarget) -> Proto | None:
-    """Return the graph with an open batch; None where it cannot be freed."""
-    if work.proto.functions:
-        work.refused.append("the batch size is built into a graph with functions of its own: export it again")
-        return None
-    model = load(str(target.source.path))
-    specs = input_specs(model.proto, None)
-    size = stated_batch(specs)
-    if size is None:
-        declared = fixed_size(specs)
-        work.refused.append(
-            "the batch size is built into nodes of a graph that declares it free: keep the batch in every shape "
-            "(x.shape[0], flatten(1)) and export again"
-            if declared is None
-            else f"the batch of {declared} is not the first axis of every input: export again with a free batch"
-        )
-        return None
-    model = type(model)(name=model.name, proto=_light(work.proto, model.proto), weights=model.weights)
-    result = freed(model, specs, size)
-    if result is None:
-        work.refused.append(f"the batch of {size} is not found in every shape: export again with a free batch")
-        return None
-    free, count = result
-    work.changes.append(Change(path="", what=f"batch axis: {size} -> 'batch' ({count} operators told the size)"))
-    return _with_weights(free.proto, work.proto)
-
-
-def _light(repaired: Proto, stripped: Proto) -> Proto:
-    """Return the repaired graph with the tensors of the one whose large weights were taken out."""
-    proto = _copied(repaired)
-    light = {tensor.name: tensor for tensor in stripped.graph.initializer}
-    _put_tensors(proto, [light.get(tensor.name, tensor) for tensor in repaired.graph.initializer])
-    return proto
-
-
-def _with_weights(free: Proto, original: Proto) -> Proto:
-    whole = {tensor.name: tensor for tensor in original.graph.initializer}
-    proto = _copied(free)
-    _put_tensors(proto, [whole.get(tensor.name, tensor) for tensor in free.graph.initializer])
-    return proto
-
-
-def _put_tensors(proto: Proto, tensors: Sequence[Proto]) -> None:
-    copies = [_copied(tensor) for tensor in tensors]
-    del proto.graph.initializer[:]
-    proto.graph.initializer.extend(copies)
 
 
 def _drop_declarations(proto: Proto) -> None:
