@@ -101,10 +101,10 @@ def listed(places: Iterable[Place]) -> str:
 
 
 def share(effect: float) -> str:
-    """Return an effect as a part of a sample's largest output, such as ``12%`` or ``3.2e-07``."""
+    """Return an effect as a part of a sample's largest output, such as ``12%``, or ``3.2e-07`` where it is tiny."""
     if effect == float("inf"):
         return "beyond any measure"
-    return f"{readable(100 * effect)}%" if effect >= 1e-4 else f"a share of {readable(effect)}"
+    return f"{readable(100 * effect)}%" if effect >= 1e-4 else readable(effect)
 
 
 def by_how_much(run: Observation) -> str:
