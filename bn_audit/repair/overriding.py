@@ -2,7 +2,7 @@
 
 Setting the flags is what ``nn.Module.eval()`` does. A class that overrides ``train()`` or ``eval()`` may keep a layer
 in training mode on purpose or rewrite its weights (LoRA layers merge theirs), which flags alone would not do. Nothing
-is imported: sources are looked up along ``sys.path`` and parsed.
+is imported: sources are looked up in the working directory and along ``sys.path``, and parsed.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def _source_of(module: str) -> Path | None:
     parts = module.split(".")
     if not module or not all(part.isidentifier() for part in parts):
         return None
-    for folder in sys.path:
+    for folder in (".", *sys.path):  # a console script does not have the working directory on its path
         base = Path(folder or ".").joinpath(*parts)
         for candidate in (base.with_suffix(".py"), base / "__init__.py"):
             if candidate.is_file():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from bn_audit.alignment.naming import paths_above
@@ -13,6 +14,7 @@ from bn_audit.opening import format_of, opened_target
 from bn_audit.repair.changes import Repair
 from bn_audit.repair.flags import Flag
 from bn_audit.subject.design import Design
+from bn_audit.subject.finding import Finding, Severity
 from bn_audit.subject.report import Report
 from bn_audit.subject.subject import Form, Subject
 from bn_audit.subject.waiver import Waiver
@@ -24,6 +26,9 @@ ADVICE = {
     "live-module": "a live module is repaired by model.eval()",
 }
 """What to do about files that are not repaired, by format."""
+
+BAKED, FLAGGED = "BN308", "BN309"
+"""TorchScript in training mode by a constant in its code, and by a flag."""
 
 
 @contextmanager
@@ -43,7 +48,21 @@ def planned(path: str, report: Report, *, waivers: Sequence[Waiver] = (), free_b
         if not isinstance(target, FileTarget):
             raise UsageError(f"{path}: not a file: a factory is repaired in its own code")
         found = format_of(target)
-        yield _planned(target, found.read(target), report, _Kept(applying(waivers, path)), free_batch=free_batch)
+        repair = _planned(target, found.read(target), report, _Kept(applying(waivers, path)), free_batch=free_batch)
+        yield _with_what_is_left(repair, report)
+
+
+def _with_what_is_left(repair: Repair, report: Report) -> Repair:
+    """Return the repair; where it changes nothing although the audit found errors, these are named as refused."""
+    if repair.changes or repair.refused:
+        return repair
+    errors = [finding for finding in report.findings if finding.severity is Severity.ERROR]
+    return replace(repair, refused=tuple(_in_a_sentence(finding) for finding in errors))
+
+
+def _in_a_sentence(finding: Finding) -> str:
+    remedy = finding.remedy.rstrip(".")
+    return f"{finding.code} {finding.name}: {finding.message}: {remedy[:1].lower()}{remedy[1:]}"
 
 
 def _planned(target: FileTarget, subject: Subject, report: Report, kept: _Kept, *, free_batch: bool) -> Repair:
@@ -56,6 +75,9 @@ def _planned(target: FileTarget, subject: Subject, report: Report, kept: _Kept, 
     if free_batch:
         raise UsageError(f"{target.name}: --free-batch is for ONNX files")
     if subject.format == "torchscript":
+        codes = {finding.code for finding in report.findings}
+        if BAKED in codes and FLAGGED not in codes:  # the code reads no flag
+            return Repair(source=target.name, format=subject.format)
         return repair_scripted(target, subject, kept.of_flag)
     if subject.format == "torch-checkpoint" and any(model.form is Form.MODULE for model in subject.models):
         return repair_modules(target, subject, kept.of_flag)

@@ -184,6 +184,46 @@ def test_a_class_with_a_mode_of_its_own_is_refused(
     assert "mode_classes" not in __import__("sys").modules
 
 
+def test_the_class_is_looked_up_where_the_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "local_classes.py").write_text(SOURCE)
+    with monkeypatch.context() as patched:
+        patched.syspath_prepend(tmp_path)
+        torch.save(__import__("local_classes").Keeps(), tmp_path / "model.pt")
+        patched.delitem(__import__("sys").modules, "local_classes")
+    monkeypatch.chdir(tmp_path)
+    fixed = fix("model.pt", "fixed.pt")
+    assert fixed.repair is not None
+    assert [sentence.partition(" ")[0] for sentence in fixed.repair.refused] == ["local_classes.Keeps"]
+
+
+def _without_statistics(path: Path) -> None:
+    torch.save(nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4, track_running_stats=False)).eval(), path)
+
+
+def _with_a_nan(path: Path) -> None:
+    model = network("plain_cnn", Mode.EVAL)
+    next(value for name, value in model.state_dict().items() if name.endswith("running_var"))[0] = float("nan")
+    torch.save(model, path)
+
+
+def _traced_in_training_mode(path: Path) -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.jit is deprecated
+        torch.jit.save(torch.jit.trace(model, torch.randn(5, 3), check_trace=False), path)
+
+
+@pytest.mark.parametrize(
+    ("save", "code"), [(_without_statistics, "BN103"), (_with_a_nan, "BN205"), (_traced_in_training_mode, "BN308")]
+)
+def test_an_error_that_no_flag_sets_right_is_refused(tmp_path: Path, save: Callable[[Path], None], code: str) -> None:
+    save(tmp_path / "model.pt")
+    fixed = fix(tmp_path / "model.pt", tmp_path / "fixed.pt")
+    assert fixed.repair is not None
+    assert [sentence.partition(" ")[0] for sentence in fixed.repair.refused] == [code]
+    assert not (tmp_path / "fixed.pt").exists()
+
+
 def test_declared_dropout_keeps_its_mode(tmp_path: Path) -> None:
     from bn_audit.options import Options
     from bn_audit.subject.design import DESIGN_CODES, Design
