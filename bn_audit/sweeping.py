@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bn_audit.audit import check_with
+from bn_audit.errors import UsageError
 from bn_audit.options import DEFAULT_BATCH_SIZES, Options, SweepOptions, intent_of, sizes_of
 from bn_audit.subject.finding import Intent
 from bn_audit.subject.report import Report
+from bn_audit.subject.run import Array
 
 
 def sweep(
     target: object,
     *,
-    inputs: str | Sequence[str] | Mapping[str, object] | None = None,
+    inputs: object = None,
     inputs_file: str | Path | None = None,
     batch_sizes: Sequence[int] = DEFAULT_BATCH_SIZES,
     seed: int = 0,
@@ -39,8 +41,9 @@ def sweep(
 
     Args:
         target: Path of a file, a ``package.module:factory`` string, or a live ``torch.nn.Module``.
-        inputs: Real samples as arrays or tensors by input, with the batch axis; or ``NAME=DTYPE:SHAPE`` each, of one
-            sample without it; None: drawn, as the model declares them or as its first layers let one deduce.
+        inputs: Real samples as arrays or tensors by input, with the batch axis, or one array for an only input; or
+            ``NAME=DTYPE:SHAPE`` each, of one sample without it; None: drawn, as the model declares them or as its first
+            layers let one deduce.
         inputs_file: Real samples: ``.npz``, ``.npy`` or ``.safetensors``.
         batch_sizes: To compare with each other.
         seed: Every random draw follows from it.
@@ -64,7 +67,7 @@ def sweep(
         UsageError: a value is none of its argument, or a directory.
         ArtifactError: the target is missing, unreadable or holds no model.
     """
-    described = (inputs,) if isinstance(inputs, str) else () if isinstance(inputs, Mapping) else tuple(inputs or ())
+    described, samples = _given(inputs)
     options = Options(
         intent=intent_of(intent),
         weights=None if weights is None else str(weights),
@@ -85,9 +88,22 @@ def sweep(
             memory_limit=memory_limit,
         ),
     )
-    samples = None
-    if isinstance(inputs, Mapping):
-        from bn_audit.sampling.arrays import from_tensors  # imports numpy
-
-        samples = from_tensors(inputs)
     return check_with(target, options, samples=samples, say=progress)
+
+
+def _given(inputs: object) -> tuple[tuple[str, ...], dict[str, Array] | None]:
+    """Return the descriptions of inputs, and the samples."""
+    if inputs is None:
+        return (), None
+    if isinstance(inputs, str):
+        return (inputs,), None
+    if isinstance(inputs, list | tuple):
+        if all(isinstance(item, str) for item in inputs):
+            return tuple(inputs), None
+        raise UsageError(
+            f"inputs: a {type(inputs).__name__} of {type(inputs[0]).__name__} names no input: "
+            "give {name: array}, one array for the only input, or NAME=DTYPE:SHAPE texts"
+        )
+    from bn_audit.sampling.arrays import from_tensors  # imports numpy
+
+    return (), from_tensors(inputs)

@@ -10,7 +10,7 @@ def test_model():
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,7 @@ def assert_inference_ready(
 
 def assert_batch_independent(
     model: object,
-    inputs: str | Sequence[str] | Mapping[str, object] | None = None,
+    inputs: object = None,
     *,
     batch_sizes: Sequence[int] = DEFAULT_BATCH_SIZES,
     quick: bool = False,
@@ -90,8 +90,8 @@ def assert_batch_independent(
 
     Args:
         model: A live module, which stays as it is, a path, or ``package.module:factory``.
-        inputs: Real samples by input, with the batch axis; descriptions such as ``x=float32:3x224x224``; None to have
-            them drawn.
+        inputs: Real samples by input, with the batch axis, or one array; descriptions such as ``x=float32:3x224x224``;
+            None to have them drawn.
         batch_sizes: To compare with each other.
         quick: Four passes at the largest size and one at every other, in place of every measurement.
         settings: Further arguments of `bn_audit.sweep`, such as ``trust=True`` for files that hold code.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,18 @@ def test_real_samples_are_used() -> None:
         assert report.observation.inputs[0].shape == (6,)
     with pytest.raises(UsageError, match="'input'"):
         bn_audit.sweep(network(), inputs={"input": "a text"}, batch_sizes=SIZES)
+
+
+@pytest.mark.parametrize("give", [lambda samples: samples, lambda samples: samples.numpy()])
+def test_one_array_is_that_of_the_only_input(give: Callable[[torch.Tensor], object]) -> None:
+    report = bn_audit.sweep(network(), inputs=give(torch.randn(5, 6)), batch_sizes=SIZES, quick=True)
+    assert report.observation is not None
+    assert report.observation.inputs[0].origin == "5 samples of the given arrays"
+
+
+def test_arrays_without_names_are_refused() -> None:
+    with pytest.raises(UsageError, match="a list of Tensor names no input"):
+        bn_audit.sweep(network(), inputs=[torch.randn(5, 6), torch.randn(5, 6)])
 
 
 def test_check_runs_on_request_only(tmp_path: Path) -> None:
