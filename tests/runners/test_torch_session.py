@@ -14,6 +14,7 @@ from runners.torch_networks import LIVE, Counter, convnet, images, training
 from torch import Tensor, nn
 
 from bn_audit.errors import RunError, UnsupportedRunError
+from bn_audit.runners._torch.opening import opened_module
 from bn_audit.runners.torch_module import session_for
 from bn_audit.subject.run import Job
 
@@ -89,6 +90,18 @@ class Refuses(nn.Module):
 def test_a_live_module_that_cannot_be_copied_is_refused() -> None:
     with pytest.raises(UnsupportedRunError, match="holds a connection"), session_for(Refuses(), LIVE):
         pass
+
+
+def test_tensors_of_a_module_that_cannot_be_copied_are_put_back() -> None:
+    module, batch = Refuses(), {"x": np.ones((2, 1), np.float32)}
+    with opened_module(module, LIVE, runner="torch", remarks=()) as session:
+        runs = [session.run(batch) for _ in range(2)]
+        assert session.in_mode(training=True) is None
+        assert len(session.remarks) == 1
+        assert "cannot be copied (TypeError: holds a connection)" in session.remarks[0]
+    assert [run.changed for run in runs] == [("total",)] * 2
+    np.testing.assert_array_equal(runs[0].outputs[0]["output"], runs[1].outputs[0]["output"])
+    assert module.total.item() == 0
 
 
 def test_modes_hooks_generators_and_threads_are_left_as_found() -> None:
