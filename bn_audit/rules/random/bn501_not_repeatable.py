@@ -1,6 +1,8 @@
 """The same batch twice gives different answers.
 
-What it checks: the same batch twice with the same seed, with another seed, and twice on one copy of the model.
+What it checks: the same batch twice with the same seed, with another seed, and twice on one copy of the model; in
+    onnxruntime also with its rewriting of graphs on and off, which must agree within ten times the model's own response
+    to rounding (a warning).
 Why it matters: no answer of such a model can be reproduced, and no comparison of batches means anything before this is
     settled. It is not batch dependence: the companions have no part in it.
 Example:
@@ -31,6 +33,11 @@ from bn_audit.subject.subject import Facts, Subject
 if TYPE_CHECKING:
     from bn_audit.subject.observation import Observation
 
+OPTIMISED = (
+    "Compare both forms with the model that was exported: switch the optimisation off in the session (or keep it off "
+    "when the file is optimised offline), and report the graph to the runtime."
+)
+
 
 def check(subject: Subject) -> Iterator[Finding]:
     """Yield at most one finding."""
@@ -41,9 +48,11 @@ def check(subject: Subject) -> Iterator[Finding]:
     codes = causes_of_randomness(subject, run)
     if codes == ["BN307"]:
         return
+    is_unrepeatable = bool(run.repeat_effect) or RNG in run.flags or STATEFUL in run.flags
     flags: list[EvidenceValue] = [*run.flags]
     causes: list[EvidenceValue] = [*codes]
     effects = {"same_seed": run.repeat_effect, "other_seed": run.seed_effect, "second_call": run.second_call_effect}
+    effects["optimised"] = run.optimisation_effect
     yield RULE.finding(
         f"{what}{f' (see {codes[0]})' if codes else ''}",
         evidence={
@@ -51,7 +60,8 @@ def check(subject: Subject) -> Iterator[Finding]:
             "causes": causes,
             **{name: None if effect is None else figure(effect) for name, effect in effects.items()},
         },
-        severity=Severity.WARNING if _is_meant(subject, run) else None,
+        severity=Severity.WARNING if _is_meant(subject, run) or not is_unrepeatable else None,
+        remedy=None if is_unrepeatable else OPTIMISED,
     )
 
 
@@ -65,6 +75,9 @@ def _what(run: Observation) -> str:
     if STATEFUL in run.flags:
         amount = f" by {share(run.second_call_effect)} of the largest output" if run.second_call_effect else ""
         return f"a second call with the same batch differs{amount}: the model keeps state between calls"
+    if run.optimisation_effect:
+        amount = share(run.optimisation_effect)
+        return f"the runtime's optimised form of the model answers differently by {amount} of the largest output"
     return ""
 
 

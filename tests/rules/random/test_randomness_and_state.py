@@ -98,3 +98,16 @@ def test_statistics_and_their_counters_are_other_rules(changed, statistics):
 def test_a_counter_without_statistics_is_state_like_any_other():
     run = observation(buffers_changed=("steps.num_batches_tracked",))
     assert only(BN505, ran(run=run)).evidence["tensors"] == ["steps.num_batches_tracked"]
+
+
+def test_a_runtime_whose_optimised_form_answers_differently_is_a_warning():
+    finding = only(BN501, ran(run=observation(optimisation_effect=0.02)))
+    assert finding.severity is Severity.WARNING
+    assert "optimised form of the model answers differently by 2%" in finding.message
+    assert "switch the optimisation off" in finding.remedy
+
+
+def test_what_optimisation_deletes_is_told_as_randomness_alone():
+    finding = only(BN501, ran(run=observation(flags=("rng",), seed_effect=0.8, optimisation_effect=0.8)))
+    assert finding.severity is Severity.ERROR
+    assert "random seed" in finding.message
