@@ -85,6 +85,25 @@ def _fixed(graph: Graph, ranked: list[GraphValue]) -> Feed:
     return Feed(graph.inputs, axes, None, declared if isinstance(declared, int) else None)
 
 
+def along_the_open_axis(graph: Graph) -> Feed | None:
+    """Return the feed with the samples along the only open axis, behind first axes of fixed size; None without one.
+
+    A program for sequences with the time first is exported so: the number of steps is fixed, and the batch is open
+    under a name that says nothing.
+    """
+    ranked = [value for value in graph.inputs if value.shape]
+    open_axes = {
+        (axis, size) for value in ranked for axis, size in enumerate(value.shape or ()) if isinstance(size, str)
+    }
+    if len(open_axes) != 1 or _fixed(graph, ranked).declared in (None, 1):
+        return None
+    ((axis, symbol),) = open_axes
+    if not axis:
+        return None
+    axes = tuple(axis if symbol in (value.shape or ()) else None for value in graph.inputs)
+    return Feed(graph.inputs, axes, symbol, None)
+
+
 def fed(feed: Feed, batch_size: int, sizes: tuple[int, int], *, forgiving: bool) -> dict[str, Value]:
     """Return the values of the inputs for one run."""
     known: dict[str, int] = {} if feed.symbol is None else {feed.symbol: batch_size}

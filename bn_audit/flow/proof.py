@@ -15,7 +15,7 @@ import numpy as np
 from bn_audit.flow.aten_operators.table import ATEN
 from bn_audit.flow.cells import MAX_BATCH, UndecidableError
 from bn_audit.flow.constants import Ledger
-from bn_audit.flow.feeding import OPEN_SIZES, Feed, fed, feed_of
+from bn_audit.flow.feeding import OPEN_SIZES, Feed, along_the_open_axis, fed, feed_of
 from bn_audit.flow.following import Dialect, Run
 from bn_audit.flow.judging import QUANTISERS, Judgement, judge, meeting
 from bn_audit.flow.onnx_operators.table import ONNX
@@ -24,6 +24,8 @@ from bn_audit.subject.graph import Graph, Node
 from bn_audit.subject.subject import FlowMark, OutputFlow
 
 DIALECTS: dict[str, Dialect] = {"aten": ATEN, "onnx": ONNX}
+
+NOWHERE = float("inf")
 
 TIME_LIMIT = 30.0
 """Seconds after which what is not decided stays so; the slowest network measured takes a sixth of it."""
@@ -66,7 +68,8 @@ def prove(
         runs = _runs(attempt, batch_sizes)
         if isinstance(runs, str):
             return _proof(graph, model, {}, Judgement("undecided", None, runs), (), start, ())
-        judgements = {output.name: _judged(output.name, runs, batch_sizes) for output in graph.outputs}
+        judgements = _judgements(runs, batch_sizes)
+        runs, judgements = _along_the_better_axis(runs, judgements, batch_sizes)
         marks = _marks(model, runs, judgements)
     relaxed = tuple(f"{node.op} {node.name}: {what}" for node, what in runs.first.replaced.values())
     return _proof(graph, model, judgements, None, marks, start, relaxed)
@@ -112,6 +115,41 @@ class _Runs:
         if batch_size not in self.others:
             self.others[batch_size] = self.way.run(batch_size)
         return self.others[batch_size]
+
+
+def _judgements(runs: _Runs, batch_sizes: tuple[int, int]) -> dict[str, Judgement]:
+    return {output.name: _judged(output.name, runs, batch_sizes) for output in runs.way.graph.outputs}
+
+
+def _along_the_better_axis(
+    runs: _Runs, judgements: dict[str, Judgement], batch_sizes: tuple[int, int]
+) -> tuple[_Runs, dict[str, Judgement]]:
+    """Return the runs along the only open axis, where samples stay apart for longer there than along a fixed first one.
+
+    Steps of time meet in the first layer of a recurrent or attending network, samples of a sound network nowhere.
+    """
+    feed = along_the_open_axis(runs.way.graph)
+    if feed is None or runs.way.feed.declared is None or _first_meeting(runs, judgements) == NOWHERE:
+        return runs, judgements
+    others = _runs(replace(runs.way, feed=feed, ledger=Ledger(), relaxing=False), batch_sizes)
+    if isinstance(others, str):
+        return runs, judgements
+    along_open = _judgements(others, batch_sizes)
+    if _first_meeting(others, along_open) > _first_meeting(runs, judgements):
+        return others, along_open
+    return runs, judgements
+
+
+def _first_meeting(runs: _Runs, judgements: dict[str, Judgement]) -> float:
+    """Return the position of the first node that decides against an output; before all where one is undecided."""
+    places = {node.name: index for index, node in enumerate(runs.way.graph.nodes)}
+    found = NOWHERE
+    for judgement in judgements.values():
+        if judgement.verdict == "undecided":
+            return -1
+        if judgement.verdict != "independent":
+            found = min(found, -1 if judgement.node is None else places.get(judgement.node.name, -1))
+    return found
 
 
 def _judged(name: str, runs: _Runs, batch_sizes: tuple[int, int]) -> Judgement:

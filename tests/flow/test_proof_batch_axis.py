@@ -87,6 +87,30 @@ def test_the_axis_that_is_called_batch_holds_the_samples(axis: int, expected: st
     assert verdict(text) == expected
 
 
+OVER_TIME = "s = Constant <value = int64 {0}> () c = CumSum(x, s) "
+OVER_SAMPLES = "m = ReduceMean <axes = [1]> (c) y = Sub(c, m)"
+
+
+def test_the_only_open_axis_holds_the_samples_where_the_steps_of_a_fixed_first_one_meet() -> None:
+    apart, meeting = (
+        proved(f"(float[7, s27, 6] x) => (float[7, s27, 6] y) {{ {OVER_TIME} {rest} }}").outputs[0]
+        for rest in ("y = Tanh(c)", OVER_SAMPLES)
+    )
+    assert apart.verdict == "independent"
+    assert meeting.verdict == "mixes"
+    assert meeting.node is not None
+    assert meeting.node.startswith("ReduceMean")
+
+
+def test_a_fixed_first_axis_holds_the_samples_where_those_of_the_open_one_meet_before() -> None:
+    text = "(float[7, s27, 6] x) => (float[7, s27, 6] y) { s = Constant <value = int64 {1}> () c = CumSum(x, s) %s }"
+    assert proved(text % "y = Tanh(c)").outputs[0].verdict == "independent"
+    mixing = proved(text % "m = ReduceMean <axes = [0]> (c) y = Sub(c, m)").outputs[0]
+    assert mixing.verdict == "mixes"
+    assert mixing.node is not None
+    assert mixing.node.startswith("ReduceMean")
+
+
 def test_inputs_without_the_batch_are_shared() -> None:
     assert (
         verdict(
