@@ -179,3 +179,32 @@ def test_the_axis_of_the_samples_is_found_by_what_differs() -> None:
     batches += [{"x": array} for array in (base, companions, probe)]
     with session_for(model, LIVE) as session:
         assert session.localise(*batches, 2).first is None
+
+
+class Packed(nn.Module):
+    """Scores between the tokens of all samples, masked to the own one; then a head, with a fault behind it or not."""
+
+    def __init__(self, leak: float) -> None:
+        super().__init__()
+        self.joint, self.head, self.leak = nn.Linear(8, 24), nn.Linear(8, 3), nn.Identity()
+        self.share = leak
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, length, width = x.shape
+        q, k, v = self.joint(x.reshape(batch * length, width)).chunk(3, -1)
+        owner = torch.arange(batch)[:, None].expand(batch, length).reshape(-1)
+        scores = (q @ k.t()).masked_fill(owner[:, None] != owner[None], float("-inf"))
+        y = self.head((scores.softmax(-1) @ v).view(batch, length, -1).mean(1))
+        return self.leak(y) + self.share * self.leak(y.mean(0, keepdim=True))
+
+
+def test_what_a_mask_takes_apart_again_is_not_the_place() -> None:
+    torch.manual_seed(0)
+    generator = np.random.default_rng(1)
+    base, other, probe = (generator.normal(size=(5, 4, 8)).astype(np.float32) for _ in range(3))
+    companions, changed = other.copy(), base.copy()
+    companions[0], changed[0] = base[0], probe[0]
+    found = localised(Packed(1e-3).eval(), 0, (base, companions, changed))
+    assert found.first is not None
+    assert found.first.op == "aten.mean.dim"
+    assert "aten.mm.default" in {place.op for place in found.overlaps}

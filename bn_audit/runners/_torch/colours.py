@@ -41,13 +41,20 @@ class Key:
 
 @dataclass(slots=True)
 class Pass:
-    """What one run showed, in the order of execution."""
+    """What one run showed, in the order of execution.
+
+    Attributes:
+        parents: The results that each one was computed from; of a module's result the operator's.
+    """
 
     rows: dict[Key, Rows] = field(default_factory=dict)
     places: dict[Key, Place] = field(default_factory=dict)
+    parents: dict[Key, frozenset[Key]] = field(default_factory=dict)
 
 
-Visit = Callable[[Key, Place, torch.Tensor], None]
+Visit = Callable[[Key, Place, torch.Tensor, frozenset[Key]], None]
+"""Called with a result, its place, its tensor and the results that it was computed from."""
+
 Runner = Callable[[Visit], None]
 """Runs the model on one of the batches and visits every result."""
 
@@ -58,6 +65,7 @@ def visitor(module: torch.nn.Module, visit: Visit) -> tuple[Whereabouts, Watch]:
     Views hold no new values, and ``empty`` none at all.
     """
     counts: dict[tuple[str, str], int] = {}
+    makers: dict[int, Key] = {}
 
     def key(path: str, operator: str, output: str) -> Key:
         return Key(path, operator, counts[path, operator], output)
@@ -67,21 +75,37 @@ def visitor(module: torch.nn.Module, visit: Visit) -> tuple[Whereabouts, Watch]:
         with watch.paused():
             for name, value in tensors_in(output):
                 if isinstance(value, torch.Tensor):
-                    visit(key(path, "", name), where.place(), value)
+                    visit(key(path, "", name), where.place(), value, made_from([value]))
 
     where = Whereabouts(module, on_leave=left)
 
     def see(func: Any, inputs: Tensors, outputs: Tensors) -> None:
         operator = str(func)
+        if "empty" in operator:
+            for tensor in outputs:
+                makers.pop(address(tensor), None)
         if "empty" in operator or is_view(func):
             return
+        parents = made_from(inputs)
         place = where.place(operator, inputs)
         counts[place.path, operator] = counts.get((place.path, operator), -1) + 1
         for index, tensor in enumerate(outputs):
-            visit(key(place.path, operator, str(index)), place, tensor)
+            result = key(place.path, operator, str(index))
+            visit(result, place, tensor, parents)
+            makers[address(tensor)] = result
+
+    def made_from(tensors: Tensors) -> frozenset[Key]:
+        return frozenset(makers[place] for tensor in tensors if (place := address(tensor)) in makers)
 
     watch = Watch(see)
     return where, watch
+
+
+def address(tensor: torch.Tensor) -> int:
+    """Return where a tensor's elements lie, the same for all its views; 0 where it has no memory of its own."""
+    if tensor.is_nested or tensor.layout is not torch.strided:
+        return 0
+    return tensor.untyped_storage().data_ptr()
 
 
 def is_view(func: Any) -> bool:
@@ -99,8 +123,9 @@ def record(run: Runner, batch: int, *others: Callable[[Key, Rows, torch.Tensor],
     found = Pass()
     latest: tuple[torch.Tensor, int, Rows | None] | None = None
 
-    def visit(key: Key, place: Place, tensor: torch.Tensor) -> None:
+    def visit(key: Key, place: Place, tensor: torch.Tensor, parents: frozenset[Key]) -> None:
         nonlocal latest
+        found.parents[key] = parents
         if latest is None or latest[0] is not tensor or latest[1] != tensor._version:  # a module returns what is known
             latest = tensor, tensor._version, rows_of(tensor.detach(), batch)
         rows = latest[2]
@@ -125,6 +150,26 @@ def mixed_places(base: Pass, companions: Pass, probe: Pass, index: int) -> Itera
                 yield key
         elif rows.whole != others[0].whole and rows.whole != others[1].whole:
             yield key
+
+
+def leading_to_outputs(base: Pass, mixed: Sequence[Key]) -> set[Key]:
+    """Return the mixed places from which an output is reached through mixed places alone; none where none is.
+
+    Scores between all tokens of a batch mix samples as well, and a mask behind them may take them apart again.
+    """
+    allowed = set(mixed)
+    pending = [parent for key in base.parents if not key.path and not key.operator for parent in base.parents[key]]
+    found: set[Key] = set()
+    seen: set[Key] = set()
+    while pending:
+        key = pending.pop()
+        if key in seen or (key in base.rows and key not in allowed):
+            continue
+        seen.add(key)
+        if key in allowed:
+            found.add(key)
+        pending.extend(base.parents.get(key, ()))
+    return found
 
 
 def is_apart(base: Rows, companions: Rows, probe: Rows, layout: Layout, index: int) -> bool:
@@ -182,7 +227,7 @@ class Window:
         pending = set(both)
         found: set[Key] = set()
 
-        def visit(key: Key, _place: Place, tensor: torch.Tensor) -> None:
+        def visit(key: Key, _place: Place, tensor: torch.Tensor, _parents: frozenset[Key]) -> None:
             if key in pending:
                 pending.discard(key)
                 bits = as_bits(tensor)

@@ -12,6 +12,7 @@ from bn_audit.runners._torch.colours import (
     Runner,
     Window,
     combining_places,
+    leading_to_outputs,
     mixed_places,
     record,
 )
@@ -41,19 +42,25 @@ def localise(runs: tuple[Runner, Runner, Runner], module: torch.nn.Module, *, in
     keys = list(mixed_places(base, companions, probe, index))
     order = {key: rank for rank, key in enumerate(base.rows)}
     operators = [key for key in keys if key.operator]
+    leading = leading_to_outputs(base, keys)
     overlaps = window.overlaps(runs[0])
     combining = [key for key in operators if key in overlaps]
     beyond = [key for key in operators if key not in window.keys]
     if not combining and beyond:
         combining = combining_places(beyond, runs, base, index, batch)
     moved = [key for key in keys if not key.operator and base.rows[key].by_layout]
-    first, combined = _first(moved, combining, operators, order, base)
+    first, combined = _first(moved, _these(combining, leading), _these(operators, leading), order, base)
     return Localisation(
         first=first,
         combined=combined,
         profile=profile((base, companions, probe), effects.found, index=index, layers=layers, norms=norms),
         overlaps=_overlaps(combining, moved, order, base),
     )
+
+
+def _these(keys: list[Key], leading: set[Key]) -> list[Key]:
+    """Return the places that lead to an output; all where nothing is known to."""
+    return [key for key in keys if key in leading] if leading else keys
 
 
 def _first(
