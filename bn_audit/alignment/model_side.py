@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bn_audit.alignment.keys import Side, Spec
@@ -162,21 +162,32 @@ def _onnx_layers(graph: Graph, route: str) -> Iterator[WeightedLayer]:
         weight = _constant(graph, makers, node.inputs[1])
         if weight is None or len(weight.shape) < 2 or (node.op == "MatMul" and len(weight.shape) != 2):
             continue
+        added = _constant(graph, makers, bias)
         yield WeightedLayer(
             model=route,
-            path=_path(node, weight),
+            path=_path(node, weight, added, readers),
             node=node.name,
             weight=weight,
-            bias=_constant(graph, makers, bias),
+            bias=added,
             transposed=transposed,
             groups=group if isinstance(group, int) else None,
         )
 
 
-def _path(node: Node, weight: TensorRef) -> str:
-    """Return the module path by the weight's own name where it has one, else by what the node records."""
-    path, _, leaf = weight.name.rpartition(".")
-    return path if leaf == "weight" and path and "/" not in path and "::" not in path else node.path
+def _path(node: Node, weight: TensorRef, bias: TensorRef | None, readers: Mapping[str, Sequence[Node]]) -> str:
+    """Return the module path by the names of what the node reads where these have one, else by what it records.
+
+    Exporters store equal tensors once: layers that share a weight differ in the name of its copy, or in their bias.
+    """
+    named = [(node.inputs[1], "weight"), (weight.name, "weight")]
+    if bias is not None:
+        named.append((bias.name, "bias"))
+    own = [(name, leaf) for name, leaf in named if len(readers.get(name, ())) == 1]
+    for name, leaf in (*own, (weight.name, "weight")):
+        path, _, last = name.rpartition(".")
+        if last == leaf and path and "/" not in path and "::" not in path:
+            return path
+    return node.path
 
 
 def _constant(graph: Graph, makers: Mapping[str, Node], value: str) -> TensorRef | None:
