@@ -164,6 +164,25 @@ def test_of_several_models_the_first_with_code_is_run(tmp_path: Path) -> None:
     assert any("ema" in remark for remark in seen.remarks)
 
 
+def test_a_file_with_a_model_that_was_not_run_is_not_called_clean(tmp_path: Path) -> None:
+    torch.save({"ema": network(), "model": network()}, tmp_path / "both.pt")
+    torch.save({"model": network()}, tmp_path / "one.pt")
+    both, one = (
+        bn_audit_command("sweep", tmp_path / name, "--trust", "--quick", "--batch-sizes", "1,2")
+        for name in ("both.pt", "one.pt")
+    )
+    assert "verdict: pass (no findings; 1 of 2 models not run)" in both.out
+    assert "verdict: clean" in one.out
+
+
+def test_a_run_that_was_refused_is_the_reason_of_the_exit_code(tmp_path: Path) -> None:
+    torch.save(network(), tmp_path / "model.pt")
+    outcome = bn_audit_command("sweep", tmp_path / "model.pt")
+    assert outcome.code == 3
+    assert "exit code 3: a run that was asked for did not take place" in outcome.out
+    assert "--strict" not in outcome.out
+
+
 def test_the_gate_fails_for_what_a_run_shows(pickled: Path) -> None:
     options = Options(
         sweep=SweepOptions(batch_sizes=SIZES, tier="quick", trust=True), select=("BN401",), fail_on=Severity.ERROR

@@ -23,6 +23,7 @@ PASS = "pass"
 CLEAN = "clean"
 MATCH = "match"
 NOTHING_TO_JUDGE = "nothing to judge"
+RUN = "run"
 WORDS = (FAIL, NOT_AUDITED, INCOMPLETE, PASS, CLEAN, MATCH, NOTHING_TO_JUDGE)
 """Every verdict, the worst first."""
 
@@ -95,6 +96,8 @@ def tally(audit: Audit) -> str:
 def strictly(audit: Audit) -> str:
     """Return why a run without failures or failing findings has such an exit code; ``""`` where that needs no word."""
     if audit.exit_code == 3 and not any(report.failed for report in audit.reports):
+        if any(skipped.code == RUN for report in audit.reports for skipped in report.skipped):
+            return "a run that was asked for did not take place"
         return "--strict fails what was not checked, not compared, not read or not recorded"
     if audit.exit_code == 1 and not any(report.at_least(audit.fail_on) for report in audit.reports):
         return "--strict fails a waiver that waives nothing"
@@ -158,13 +161,15 @@ def _gaps(report: Report) -> Iterator[str]:
     if report.observation is not None:
         from bn_audit.reporters._observation_verdict import gaps  # few runs run the model
 
-        is_failed = any(failure.stage == "run" for failure in report.failed)
+        is_failed = any(failure.stage == RUN for failure in report.failed)
         yield from gaps(report.observation, is_silent=not report.findings, is_failed=is_failed)
+        if len(report.models) > 1 and not is_failed:
+            yield f"{len(report.models) - 1} of {len(report.models)} models not run"
     skipped = {skipped.code for skipped in report.skipped}
-    if "run" in skipped:
+    if RUN in skipped:
         yield "not run"
-    if skipped - {"run"}:
-        yield f"{plural(len(skipped - {'run'}), 'rule')} not checked"
+    if skipped - {RUN}:
+        yield f"{plural(len(skipped - {RUN}), 'rule')} not checked"
     if report.unread:
         yield f"{plural(len(report.unread), 'part')} not read"
     if report.deselected:
