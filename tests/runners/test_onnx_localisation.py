@@ -85,6 +85,36 @@ def test_no_node_where_samples_stay_apart(tmp_path: Path, case: str) -> None:
     assert all(layer.effect == 0 for layer in where.profile)
 
 
+@pytest.mark.parametrize("meet", [True, False])
+def test_steps_of_time_and_samples_merged_are_no_movement(tmp_path: Path, meet: bool) -> None:
+    """As attention is exported: time first, one matrix product for all steps of all samples, and back."""
+    nodes = [
+        helper.make_node("Transpose", ["a"], ["t"], perm=[1, 0, 2]),
+        helper.make_node("Reshape", ["t", "flat"], ["f"], name="merged"),
+        helper.make_node("Tanh", ["f"], ["g"]),
+        helper.make_node("Reshape", ["g", "apart"], ["r"]),
+        helper.make_node("Transpose", ["r"], ["s"], perm=[1, 0, 2]),
+        helper.make_node("Softmax", ["s"], ["b"], name="culprit", axis=0 if meet else 2),
+    ]
+    weights = {"flat": np.array([-1, CHANNELS]), "apart": np.array([4, -1, CHANNELS])}
+    where = localised(written(tmp_path, chain(*nodes, shape=("N", 4, CHANNELS), **weights)), 4, CHANNELS)
+    assert (where.first and where.first.node) == ("culprit" if meet else None)
+    assert where.combined is None
+
+
+def test_steps_and_samples_that_are_taken_for_each_other_are_a_movement(tmp_path: Path) -> None:
+    """The twin: merged with the time first, taken apart as if the samples came first."""
+    nodes = [
+        helper.make_node("Transpose", ["a"], ["t"], perm=[1, 0, 2]),
+        helper.make_node("Reshape", ["t", "flat"], ["f"], name="merged"),
+        helper.make_node("Reshape", ["f", "apart"], ["b"], name="mistaken"),
+    ]
+    weights = {"flat": np.array([-1, CHANNELS]), "apart": np.array([-1, 4, CHANNELS])}
+    where = localised(written(tmp_path, chain(*nodes, shape=("N", 4, CHANNELS), **weights)), 4, CHANNELS)
+    assert where.first is not None
+    assert where.first.node in ("merged", "mistaken")  # neither is wrong without the other
+
+
 @pytest.mark.parametrize("opset", [9, 15])
 def test_a_batch_norm_by_its_layers_name(tmp_path: Path, opset: int) -> None:
     proto = chain(

@@ -32,9 +32,10 @@ def localised(proto: Proto, places: Sequence[Place], colours: Mapping[str, Colou
     """Return where samples meet, by the colours of every value."""
     nodes = list(proto.graph.node)
     meeting = [index for index, node in enumerate(nodes) if _is_first(node, colours, meets=True)]
-    # A node that only moves rows does no harm by itself: it counts where samples meet, or rows end up, because of it.
+    # A node that only moves rows does no harm by itself: it counts where samples meet, or rows end up, because of it,
+    # and not where they have come back in between, as steps of time and samples that are merged for one product do.
     ends = list(nodes[meeting[0]].input) if meeting else [value.name for value in proto.graph.output]
-    behind = _ancestors(nodes, ends)
+    behind = _makers(nodes, ends, {name for name, known in colours.items() if known.moved or known.meets})
     moving = [
         index
         for index, node in enumerate(nodes)
@@ -60,13 +61,14 @@ def _is_first(node: Proto, colours: Mapping[str, Colours], *, meets: bool) -> bo
     return any(tells(name) for name in node.output) and not any(tells(name) for name in free_names(node))
 
 
-def _ancestors(nodes: Sequence[Proto], names: Sequence[str]) -> set[int]:
-    wanted = set(names)
+def _makers(nodes: Sequence[Proto], names: Sequence[str], among: set[str]) -> set[int]:
+    """Return the nodes from which values come without leaving some values."""
+    wanted = among.intersection(names)
     found = set()
     for index in range(len(nodes) - 1, -1, -1):
         if wanted.intersection(nodes[index].output):
             found.add(index)
-            wanted.update(free_names(nodes[index]))
+            wanted.update(among.intersection(free_names(nodes[index])))
     return found
 
 
