@@ -38,9 +38,27 @@ def shapes(model: nn.Module) -> list[tuple[object, ...]]:
     return [spec.shape for spec in first_candidate(model)]
 
 
+class Generator(nn.Module):
+    """Takes noise as vectors, and makes images of one pixel of them itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up = nn.ConvTranspose2d(5, 4, 4)
+        self.norm = nn.BatchNorm2d(4)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.norm(self.up(z[:, :, None, None]))
+
+
 @pytest.mark.parametrize(
     ("model", "shape", "origin"),
     [
+        (Generator(), (None, 5), "ConvTranspose2d 'up'"),
+        (
+            nn.Sequential(nn.ConvTranspose2d(5, 4, 4), nn.Flatten(), nn.Linear(64, 2)),
+            (None, 5, 1, 1),
+            "ConvTranspose2d '0'",
+        ),
         (convnet(), (None, 3, 64, 64), "Conv2d '0'"),
         (nn.Sequential(nn.Conv1d(2, 4, 3), nn.Flatten(1), nn.Linear(4 * 30, 2)), (None, 2, 32), "Conv1d '0'"),
         (nn.Sequential(nn.Conv3d(1, 2, 3)), (None, 1, 16, 16, 16), "Conv3d '0'"),

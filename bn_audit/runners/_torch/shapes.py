@@ -56,7 +56,11 @@ def _shapes(module: nn.Module) -> Iterator[tuple[int, ...]]:
     kind = str(getattr(module, "original_name", type(module).__name__))
     rank = _convolution_rank(module, kind)
     if rank is not None:
-        yield from grids(_channels(module, kind), rank)
+        channels = _channels(module, kind)
+        yield from grids(channels, rank)
+        if "Transpose" in kind:
+            yield (channels, *(1,) * rank)  # noise, as generators take it
+            yield (channels,)
     elif _is_table(module):
         yield from ((length,) for length in (TOKENS, 64, 128, 8))
         yield ()
