@@ -66,7 +66,7 @@ def _both(subject: Subject, run: Observation, found: Sequence[Finding]) -> Itera
             continue
         yield replace(
             finding,
-            message=f"{finding.message}; proved, and measured: {_amount(subject, run)}",
+            message=f"{finding.message}; proved, and measured: {_amount(subject, run, said=finding.message)}",
             severity=severity,
             confidence=Confidence.HIGH,
             evidence={**finding.evidence, "measured": _evidence(subject, run)},
@@ -110,12 +110,17 @@ def _measured(rule: Rule, subject: Subject, run: Observation, sentence: str) -> 
     )
 
 
-def _amount(subject: Subject, run: Observation) -> str:
-    """Return how far the answer moves, where that begins and what takes it away."""
+def _amount(subject: Subject, run: Observation, *, said: str = "") -> str:
+    """Return how far the answer moves, where that begins and what takes it away.
+
+    Args:
+        said: What the message says already; a rule that it names is not named again.
+    """
     parts = [by_how_much(run) or "by an amount that was not measured"]
     if run.first_divergence is not None:
         code = cause(subject, run)
-        parts.append(f"first at {named(run.first_divergence)}" + (f" (see {code})" if code is not None else ""))
+        see = "" if code is None or f"(see {code})" in said else f" (see {code})"
+        parts.append(f"first at {named(run.first_divergence)}{see}")
     if run.combined_at is not None and run.combined_at != run.first_divergence:
         parts.append(f"first combined at {named(run.combined_at)}")
     if run.restored_by:

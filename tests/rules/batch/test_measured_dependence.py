@@ -64,6 +64,14 @@ def test_a_layer_in_training_mode_is_named_with_the_rule_that_reports_it():
     assert finding.remedy == "Repair the batch norm that BN101 reports."
 
 
+def test_proved_and_measured_name_the_rule_of_the_layer_once():
+    run = measured(first_divergence=Place(path="bn", node="node_bn", op="BatchNormalization"))
+    flows = (flow("mixes", "y", "node_bn", "bn"),)
+    finding = only(BN401, traced(onnx_norm("bn", Mode.TRAIN), run=run, flows=flows))
+    assert "proved, and measured" in finding.message
+    assert finding.message.count("(see BN301)") == 1
+
+
 def test_an_operator_is_named_where_no_layer_is_to_blame():
     place = Place(path="head", op="aten._softmax.default")
     finding = only(BN401, ran(batch_norm("a"), run=measured(first_divergence=place)))
