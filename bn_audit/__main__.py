@@ -16,9 +16,9 @@ def main() -> None:
     """
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
     try:
-        from bn_audit.cli.app import app
+        from bn_audit.cli.app import application
 
-        app(prog_name="bn-audit")
+        application(sys.argv[1:])(prog_name="bn-audit")
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception:  # the outermost boundary: no exit code but the documented ones leaves the program

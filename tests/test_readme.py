@@ -17,7 +17,7 @@ from torch import nn
 
 import bn_audit
 from bn_audit import plugins
-from bn_audit.cli.app import app
+from bn_audit.cli.app import application
 
 TEXT = readme.README.read_text(encoding="utf-8")
 
@@ -91,7 +91,7 @@ def test_every_option_that_the_text_names_is_an_option_of_some_command() -> None
             text=True,
             check=True,
         ).stdout
-        for command in ([], *([name] for name in typer.main.get_command(app).commands))
+        for command in ([], *([name] for name in typer.main.get_command(application()).commands))
     ]
     named = set(re.findall(r"(?<![\w-])--[a-z]+(?:-[a-z]+)*", TEXT))
     assert {option for option in named if not any(option in text for text in texts)} == set()

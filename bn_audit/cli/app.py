@@ -2,24 +2,58 @@
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
-from bn_audit.cli import check, compare, completion, explain, fix, inspect_layers, settings, sweep
 from bn_audit.cli.exits import exit_codes
 from bn_audit.errors import UsageError
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+COMMANDS = {
+    "check": "check",
+    "sweep": "sweep",
+    "compare": "compare",
+    "fix": "fix",
+    "inspect": "inspect_layers",
+    "explain": "explain",
+    "settings": "settings",
+    "completion": "completion",
+}
+"""The module of each command, which defines a function of that name and an EPILOG."""
+
+DESCRIBES_ALL = "completion"
+"""The command that looks at all the others."""
 
 
-@app.callback(invoke_without_command=True)
+def application(arguments: Sequence[str] = ()) -> typer.Typer:
+    """Return the command line.
+
+    Where the first argument names a command, that one alone is built: to build all of them takes longer than to audit a
+    small file.
+    """
+    app = typer.Typer(
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback(invoke_without_command=True)(root)
+    for name in _needed(arguments):
+        module = importlib.import_module(f"bn_audit.cli.{COMMANDS[name]}")
+        app.command(name, epilog=module.EPILOG)(getattr(module, COMMANDS[name]))
+    return app
+
+
+def _needed(arguments: Sequence[str]) -> Sequence[str]:
+    first = arguments[0] if arguments else ""
+    if first == "--version":
+        return ()
+    return (first,) if first in COMMANDS and first != DESCRIBES_ALL else tuple(COMMANDS)
+
+
 def root(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
@@ -50,13 +84,3 @@ def _print_version(verbose: bool) -> None:
 
         for name, what in found():
             typer.echo(f"{name} {what}")
-
-
-app.command("check", epilog=check.EPILOG)(check.check)
-app.command("sweep", epilog=sweep.EPILOG)(sweep.sweep)
-app.command("compare", epilog=compare.EPILOG)(compare.compare)
-app.command("fix", epilog=fix.EPILOG)(fix.fix)
-app.command("inspect", epilog=inspect_layers.EPILOG)(inspect_layers.inspect_layers)
-app.command("explain", epilog=explain.EPILOG)(explain.explain)
-app.command("settings", epilog=settings.EPILOG)(settings.settings)
-app.command("completion", epilog=completion.EPILOG)(completion.completion)

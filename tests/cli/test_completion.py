@@ -16,12 +16,12 @@ import typer
 from command import bn_audit_command
 
 from bn_audit import plugins
-from bn_audit.cli.app import app
+from bn_audit.cli.app import application
 
 BASH = shutil.which("bash")
 needs_bash = pytest.mark.skipif(BASH is None, reason="no bash here")
 
-ROOT = typer.main.get_command(app)
+ROOT = typer.main.get_command(application())
 COMMANDS = {name: command for name, command in ROOT.commands.items() if not command.hidden}
 """The application's own tree: what must be offered."""
 

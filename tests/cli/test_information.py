@@ -17,7 +17,7 @@ from command import HEAVY, bn_audit_command
 import bn_audit
 from bn_audit import plugins
 from bn_audit.cli import environment
-from bn_audit.cli.app import app
+from bn_audit.cli.app import COMMANDS, application
 from bn_audit.version import VERSION
 
 ROOT = Path(bn_audit.__file__).parents[1]
@@ -117,8 +117,19 @@ def test_an_unknown_rule_names_the_nearest(run, asked, near):
 
 @pytest.mark.parametrize("command", ["check", "compare", "sweep"])
 def test_the_help_names_every_format_and_every_suffix(command):
-    options = {item.name: item.help for item in typer.main.get_command(app).commands[command].params if item.name}
+    built = typer.main.get_command(application([command])).commands[command]
+    options = {item.name: item.help for item in built.params if item.name}
     named = options["report_format"].removeprefix("Report on stdout: ").rstrip(".").replace(" or ", ", ").split(", ")
     assert sorted(named) == sorted(reporter.name for reporter in plugins.reporters())
     suffixes = {suffix for reporter in plugins.reporters() for suffix in reporter.suffixes}
     assert set(re.findall(r"\.[a-z]+\b", options["output"])) == suffixes
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_that_is_named_is_built_alone_but_the_one_that_describes_all(command):
+    built = set(typer.main.get_command(application([command, "--help"])).commands)
+    assert built == (set(COMMANDS) if command == "completion" else {command})
+
+
+def test_without_a_command_all_are_built():
+    assert set(typer.main.get_command(application(["--help"])).commands) == set(COMMANDS)
