@@ -16,6 +16,9 @@ _CONSTANT_PREFIX = "CONSTANTS."
 _COPIES = frozenset(("Identity", "Cast"))
 _MAX_HOPS = 16
 _CONVOLUTIONS = {"Conv": False, "ConvTranspose": True}
+_WEIGHTS = {"weight": "bias", "in_proj_weight": "in_proj_bias"}
+"""Last parts of the names of weights, with those of their biases; attention has one for query, key and value."""
+
 _AFFINE_ROLES = {"weight": ("weight", "gamma", "gain"), "bias": ("bias", "beta")}
 
 
@@ -113,8 +116,8 @@ def _names_of(subject: Subject, norms: tuple[NormLayer, ...], own: Mapping[str, 
 def _named_layers(tensors: Mapping[str, TensorRef], route: str) -> Iterator[WeightedLayer]:
     for name, ref in tensors.items():
         path, _, leaf = name.rpartition(".")
-        if leaf == "weight" and len(ref.shape) > 1:
-            bias = tensors.get(f"{path}.bias" if path else "bias")
+        if leaf in _WEIGHTS and len(ref.shape) > 1:
+            bias = tensors.get(f"{path}.{_WEIGHTS[leaf]}" if path else _WEIGHTS[leaf])
             fits = bias is not None and len(bias.shape) == 1
             yield WeightedLayer(model=route, path=path, weight=ref, bias=bias if fits else None)
 

@@ -96,7 +96,8 @@ def _name(norm: NormLayer, role: str, ref: TensorRef) -> str:
 
 
 def _weight_name(layer: WeightedLayer) -> str:
-    return f"{layer.path}.weight" if layer.path else layer.weight.name
+    name = layer.weight.name
+    return name if not layer.path or name.rpartition(".")[0] == layer.path else f"{layer.path}.weight"
 
 
 def _lacking(norm: NormLayer, other: NormLayer) -> Iterator[str]:

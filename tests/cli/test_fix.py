@@ -53,10 +53,11 @@ def test_exit_code(run: Run, model: Path, arguments: list[str], code: int) -> No
     assert (model / "model.pt").read_bytes() == before
 
 
-def test_baked_in_modes_remain_findings(run: Run, model: Path) -> None:
+def test_baked_in_modes_are_refused(run: Run, model: Path) -> None:
     outcome = run("fix", "traced.pt", "-o", "fixed.pt")
-    assert outcome.code == 1
-    assert "BN308" in outcome.out
+    assert outcome.code == 3
+    assert "not repaired: BN308" in outcome.out
+    assert not (model / "fixed.pt").exists()
 
 
 def test_the_changes_are_named(run: Run, model: Path) -> None:
