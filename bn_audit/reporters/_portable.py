@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 _FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
+_ABSOLUTE = re.compile(r"(?<![\w./\\-])(/[\w.+-]+)/(?:[^\s'\"<>|:/]+/)*([^\s'\"<>|:/]+)")
+"""A path from the root of the disk: its first folder, and its last part."""
+
 Rename = Callable[[str], str]
 
 
@@ -49,9 +52,14 @@ def _renaming(names: dict[str, str], root: str) -> Rename:
             text = text.replace(old, new)
         for folder in strip:
             text = text.replace(folder, "")
-        return text
+        return _ABSOLUTE.sub(_shortened, text)
 
     return rename
+
+
+def _shortened(path: re.Match[str]) -> str:
+    """Return what a model's own error says of a file elsewhere: its name; names of ONNX nodes look alike and stay."""
+    return f".../{path[2]}" if Path(path[1]).is_dir() else path[0]
 
 
 def _sources(audit: Audit) -> Iterable[str]:

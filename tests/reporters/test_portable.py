@@ -1,5 +1,7 @@
 """Sources as another machine may read of them."""
 
+from pathlib import Path
+
 import hand_made
 import hand_made_sweeps
 import pytest
@@ -118,3 +120,10 @@ def test_what_a_run_says_names_no_folder_of_this_machine():
 @pytest.mark.parametrize("case", [case for case in hand_made_sweeps.ALL if case != "sweep_hostile"])
 def test_a_run_on_plain_names_is_left_as_it_is(case):
     assert portable(hand_made_sweeps.ALL[case]) == hand_made_sweeps.ALL[case]
+
+
+def test_a_file_that_a_model_names_in_its_error_loses_its_folders():
+    error = f"RuntimeError at /layer1/bn/Add: no such file: '{Path.home()}/private/labels.txt' for x /y"
+    of = audit(report("m.pt", failed=(Failed(stage="run", error=error),)))
+    told = portable(of, "/work/checkout").reports[0].failed[0].error
+    assert told == "RuntimeError at /layer1/bn/Add: no such file: '.../labels.txt' for x /y"
