@@ -92,7 +92,7 @@ def role_and_path(name: str) -> tuple[str, str] | None:
 
 
 def layer_path(names: Mapping[str, str], place: Place, node: str) -> str:
-    """Return the module path of a norm layer: as its tensors are named by role, else as the file records it, else `node`.
+    """Return the module path of a norm layer: by its tensors' names, else as the file records it, else `node`.
 
     Names come first, for a functional call stands in the module around it.
     """

@@ -201,9 +201,15 @@ def effect_text(effect: float | None) -> str:
     return "-" if effect is None else f"{effect:.3g}"
 
 
+MANY_TIMES = 10
+"""From here on an effect is told as a multiple: a percentage of thousands is hard to read."""
+
+
 def share_text(effect: float) -> str:
-    """Return an effect as a part of something: ``13%``, or ``1.3e-06`` where that is too little for percent."""
-    return f"{100 * effect:.3g}%" if 0.001 <= abs(effect) < 10 else effect_text(effect)
+    """Return an effect as a part of something: ``13%``, ``1.3e-06`` where that is too little, ``30 times the size``."""
+    if math.isfinite(effect) and abs(effect) >= MANY_TIMES:
+        return f"{effect:.3g} times the size"
+    return f"{100 * effect:.3g}%" if 0.001 <= abs(effect) < MANY_TIMES else effect_text(effect)
 
 
 def time_text(size: SizeResult) -> str:

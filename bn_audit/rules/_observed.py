@@ -100,10 +100,16 @@ def listed(places: Iterable[Place]) -> str:
     return ", ".join(different[:3]) + more
 
 
+MANY_TIMES = 10
+"""From here on an effect is told as a multiple: a percentage of thousands is hard to read."""
+
+
 def share(effect: float) -> str:
     """Return an effect as a part of a sample's largest output, such as ``12%``, or ``3.2e-07`` where it is tiny."""
     if effect == float("inf"):
         return "beyond any measure"
+    if effect >= MANY_TIMES:
+        return f"{readable(effect)} times the size"
     return f"{readable(100 * effect)}%" if effect >= 1e-4 else readable(effect)
 
 
