@@ -244,7 +244,7 @@ def check_with(
 
 
 def _with_flow(subject: Subject, options: Options) -> tuple[Subject, float | None, tuple[Failed, ...]]:
-    return follow(subject) if options.flow and not options.comparison_only else (subject, None, ())
+    return follow(subject, options) if options.flow and not options.comparison_only else (subject, None, ())
 
 
 def _reports(

@@ -21,14 +21,15 @@ if TYPE_CHECKING:
     from bn_audit.subject.run import Array
 
 
-def follow(subject: Subject) -> tuple[Subject, float | None, tuple[Failed, ...]]:
+def follow(subject: Subject, options: Options) -> tuple[Subject, float | None, tuple[Failed, ...]]:
     """Return the subject with the proof of each of its graphs, the seconds that took, and what failed."""
     if not subject.graphs:
         return subject, None, ()
     from bn_audit.flow.proof import prove  # imports numpy, which only graphs need
 
     try:
-        proofs = [prove(graph, model=route) for route, graph in subject.graphs.items()]
+        axis = None if options.sweep is None else options.sweep.batch_axis
+        proofs = [prove(graph, model=route, batch_axis=axis) for route, graph in subject.graphs.items()]
     except Exception as error:  # the one boundary: what the reader found stands without the proof
         return subject, None, (fault("batch-flow", error),)
     followed = replace(

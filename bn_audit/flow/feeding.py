@@ -27,12 +27,14 @@ class Feed:
     Attributes:
         axes: Batch axis of each input; None where all samples share it.
         declared: The fixed batch size that the graph states; None where the batch axis is open.
+        is_stated: The user says where the samples lie.
     """
 
     inputs: tuple[GraphValue, ...]
     axes: tuple[int | None, ...]
     symbol: str | None
     declared: int | None
+    is_stated: bool = False
 
     @property
     def has_open_sizes(self) -> bool:
@@ -44,12 +46,15 @@ class Feed:
         )
 
 
-def feed_of(graph: Graph, *, named_only: bool = True) -> Feed:
+def feed_of(graph: Graph, *, named_only: bool = True, batch_axis: int | None = None) -> Feed:
     """Return where the samples lie in each input: along its symbolic batch axis, else along the first axis.
 
     Args:
         named_only: Where one size is called a batch, inputs without it are shared by all samples.
+        batch_axis: The axis of the samples where the user states it.
     """
+    if batch_axis is not None:
+        return _stated(graph, batch_axis)
     ranked = [value for value in graph.inputs if value.shape]
     open_first = [value for value in ranked if not isinstance(_first(value), int)]
     named = [size for value in ranked for size in value.shape or () if _means_batch(size)]
@@ -61,6 +66,19 @@ def feed_of(graph: Graph, *, named_only: bool = True) -> Feed:
     strict = named_only and bool(named)
     axes = tuple(_open_axis(value, symbol, strict=strict) for value in graph.inputs)
     return Feed(graph.inputs, axes, symbol if isinstance(symbol, str) else None, None)
+
+
+def _stated(graph: Graph, axis: int) -> Feed:
+    sizes = [value.shape[axis] for value in graph.inputs if value.shape and len(value.shape) > axis]
+    symbol = next((size for size in sizes if isinstance(size, str)), None)
+    is_open = symbol is not None or None in sizes
+    declared = None if is_open else next((size for size in sizes if isinstance(size, int)), None)
+    wanted = (symbol, None) if is_open else (declared,)
+    axes = tuple(
+        axis if value.shape and len(value.shape) > axis and value.shape[axis] in wanted else None
+        for value in graph.inputs
+    )
+    return Feed(graph.inputs, axes, symbol, declared, is_stated=True)
 
 
 def _first(value: GraphValue) -> Dim:

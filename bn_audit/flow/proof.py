@@ -49,7 +49,12 @@ class Proof:
 
 
 def prove(
-    graph: Graph, *, model: str = "", batch_sizes: tuple[int, int] = (3, 5), time_limit: float = TIME_LIMIT
+    graph: Graph,
+    *,
+    model: str = "",
+    batch_sizes: tuple[int, int] = (3, 5),
+    time_limit: float = TIME_LIMIT,
+    batch_axis: int | None = None,
 ) -> Proof:
     """Return whether rows of each output depend on other rows, on their position or on the batch size.
 
@@ -57,6 +62,7 @@ def prove(
         model: Route of the model that the graph belongs to, for the verdicts.
         batch_sizes: Two different numbers of samples, from 2 to 12.
         time_limit: Seconds after which the rest is undecided.
+        batch_axis: Axis of the samples in every input; None: as the graph declares it, else the first.
     """
     start = time.monotonic()
     dialect = DIALECTS.get(graph.dialect)
@@ -64,12 +70,14 @@ def prove(
         why = f"operators of the dialect {graph.dialect!r} are not followed"
         return _proof(graph, model, {}, Judgement("undecided", None, why), (), start, ())
     with np.errstate(all="ignore"):
-        attempt = _Attempt(dialect, graph, feed_of(graph), Ledger(), start + time_limit)
+        feed = feed_of(graph, batch_axis=batch_axis)
+        attempt = _Attempt(dialect, graph, feed, Ledger(), start + time_limit)
         runs = _runs(attempt, batch_sizes)
         if isinstance(runs, str):
             return _proof(graph, model, {}, Judgement("undecided", None, runs), (), start, ())
         judgements = _judgements(runs, batch_sizes)
-        runs, judgements = _along_the_better_axis(runs, judgements, batch_sizes)
+        if not feed.is_stated:
+            runs, judgements = _along_the_better_axis(runs, judgements, batch_sizes)
         marks = _marks(model, runs, judgements)
     relaxed = tuple(f"{node.op} {node.name}: {what}" for node, what in runs.first.replaced.values())
     return _proof(graph, model, judgements, None, marks, start, relaxed)
@@ -202,7 +210,7 @@ def _ways(attempt: _Attempt) -> Iterator[_Attempt]:
     """Yield other ways to follow the graph, the most faithful first."""
     feeds = [attempt.feed]
     loose = feed_of(attempt.graph, named_only=False)
-    if loose != attempt.feed:
+    if loose != attempt.feed and not attempt.feed.is_stated:
         feeds.append(loose)
     sizes = OPEN_SIZES if attempt.feed.has_open_sizes else OPEN_SIZES[:1]
     for size in sizes:

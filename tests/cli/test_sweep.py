@@ -196,3 +196,14 @@ def _works_in(process: Path, folder: Path) -> bool:
         return (process / "cwd").resolve() == folder.resolve()
     except OSError:
         return False
+
+
+@pytest.mark.parametrize(("arguments", "code"), [([], 1), (["--batch-axis", "1"], 0)])
+def test_the_axis_of_the_samples_holds_for_the_proof_and_the_run(run, tmp_path, arguments, code):
+    import onnx.parser
+
+    text = "(float[t, s, 6] x) => (float[t, s, 6] y) { m = ReduceMean <axes = [0]> (x) y = Sub(x, m) }"
+    path = tmp_path / "time_first.onnx"
+    path.write_bytes(onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 17]> g {text}').SerializeToString())
+    outcome = run("sweep", path, "--quick", "--input", "float32:7x6", *arguments)
+    assert outcome.code == code, outcome.out + outcome.err

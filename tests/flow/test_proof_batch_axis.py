@@ -180,3 +180,12 @@ def test_the_sizes_of_the_batch_can_be_chosen() -> None:
 def test_a_proof_is_the_same_each_time() -> None:
     one, two = proved(CENTRED), proved(CENTRED)
     assert (one.outputs, one.marks, one.relaxed) == (two.outputs, two.marks, two.relaxed)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("reduced", [0, 1])
+@pytest.mark.parametrize("sizes", ["t, s", "4, s", "4, 5"])
+def test_the_axis_that_the_user_states(sizes: str, reduced: int, axis: int) -> None:
+    text = f"(float[{sizes}, 6] x) => (float[{sizes}, 6] y) {{ m = ReduceMean <axes = [{reduced}]> (x) y = Sub(x, m) }}"
+    (flow,) = prove(converted(model(text)), batch_axis=axis).outputs
+    assert flow.verdict == ("mixes" if axis == reduced else "independent")
