@@ -239,3 +239,9 @@ def test_a_model_that_is_not_read_is_listed_and_fails_a_strict_run(tmp_path: Pat
     assert result.exit_code == 0
     assert [Path(name).name for name, _reason in result.listed] == ["net.tflite", "optimizer.pt"]
     assert bn_audit.run([str(tmp_path)], Options(strict=True)).exit_code == 3
+
+
+def test_a_report_shows_itself_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    torch.save(nn.Sequential(nn.BatchNorm1d(2), nn.BatchNorm1d(2)), path)
+    assert repr(bn_audit.check(path)) == f"<Report {str(path)!r}: 1 error(s), 0 warning(s), 0 note(s)>"

@@ -84,6 +84,13 @@ class Report:
     waived: tuple[WaivedFinding, ...] = ()
     baselined: tuple[Finding, ...] = ()
 
+    def __repr__(self) -> str:
+        """Return the source and what was found, in one line: the whole of it fills screens."""
+        severities = [finding.severity for finding in self.findings]
+        counts = ", ".join(f"{severities.count(severity)} {severity.value}(s)" for severity in Severity)
+        gaps = f"; {len(self.skipped)} not checked, {len(self.failed)} failed" if self.skipped or self.failed else ""
+        return f"<Report {self.source!r}: {counts}{gaps}>"
+
     def at_least(self, level: Severity) -> tuple[Finding, ...]:
         """Return the findings of this severity or worse."""
         return tuple(finding for finding in self.findings if finding.severity.rank >= level.rank)
