@@ -56,7 +56,7 @@ class Judged:
 
 def judged(mutant: Mutant, network: Clean, *, quick: bool = False) -> Judged:
     """Return what is said of a mutant and whether it is right."""
-    is_live = effect(mutant.model, network, mutant.truth) > LIVE
+    is_live = effect(mutant.model, network, mutant.truth) > LIVE.get(mutant.truth, 0.5)
     found = observed(mutant.model, network, quick=quick)
     place = found.first_divergence
     paths = [item.path for item in (found.first_divergence, found.combined_at) if item is not None]
