@@ -5,8 +5,10 @@ from __future__ import annotations
 import inspect
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
+from files import measured, written
 from mutants import Mutant
 from networks import Clean
 from torch import nn
@@ -54,10 +56,28 @@ class Judged:
     said: str
 
 
+PYTHON_ALONE = ("capacity", "statistics move")
+"""Faults that depend on Python's own numbers or flags, which no exporter keeps."""
+
+
+def judged_file(mutant: Mutant, network: Clean, form: str, folder: Path) -> Judged | None:
+    """Return the same of a mutant as a file; None for what an exporter does not take, or does not keep as it is."""
+    if mutant.truth != "content" or mutant.fault in PYTHON_ALONE:
+        return None
+    try:
+        path = written(network, form, folder, mutant.model)
+    except Exception:  # whatever an exporter raises for a network that it does not take
+        return None
+    return _judged(mutant, network, measured(path, form, threads=1), places=True)
+
+
 def judged(mutant: Mutant, network: Clean, *, quick: bool = False) -> Judged:
     """Return what is said of a mutant and whether it is right."""
+    return _judged(mutant, network, observed(mutant.model, network, quick=quick), places=not quick)
+
+
+def _judged(mutant: Mutant, network: Clean, found: Observation, *, places: bool) -> Judged:
     is_live = effect(mutant.model, network, mutant.truth) > LIVE.get(mutant.truth, 0.5)
-    found = observed(mutant.model, network, quick=quick)
     place = found.first_divergence
     paths = [item.path for item in (found.first_divergence, found.combined_at) if item is not None]
     return Judged(
@@ -67,7 +87,7 @@ def judged(mutant: Mutant, network: Clean, *, quick: bool = False) -> Judged:
         is_live=is_live,
         is_right=_is_right(found, mutant.truth, is_live),
         is_placed=any(_is_within(path, mutant.path) for path in paths)
-        if mutant.truth == "content" and is_live and not quick
+        if mutant.truth == "content" and is_live and places
         else None,
         said=f"{found.verdict} {'+'.join(found.flags)} at {place.path if place else None} {found.why}"[:150],
     )
