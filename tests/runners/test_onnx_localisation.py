@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx.parser
 import pytest
 import torch
 from onnx import helper
@@ -332,3 +333,30 @@ def test_initial_statistics_are_untrained(tmp_path: Path, initial: bool) -> None
 
 def test_the_runner_is_the_first_for_onnx() -> None:
     assert (RUNTIME.name, RUNTIME.rank, RUNTIME.formats, RUNTIME.runs_code) == ("onnxruntime", 0, ("onnx",), False)
+
+
+MASKED = """(float[batch, 4] x) => (float[batch, 4] y) <float[1] share = {0.001}> {
+    turned = Transpose(x)
+    scores = MatMul(x, turned)
+    shape = Shape(scores)
+    ones = ConstantOfShape <value = float[1] {1}> (shape)
+    own = EyeLike(scores)
+    others = Sub(ones, own)
+    scale = Constant <value = float {1e30}> ()
+    mask = Mul(others, scale)
+    masked = Sub(scores, mask)
+    weights = Softmax <axis = 1> (masked)
+    mixed = MatMul(weights, x)
+    mean = ReduceMean <axes = [0]> (mixed)
+    leak = Mul(mean, share)
+    y = Add(mixed, leak)
+}"""
+
+
+def test_what_a_mask_takes_apart_again_is_not_the_place(tmp_path: Path) -> None:
+    """Scores between the rows of a batch are masked to the own row; samples truly meet behind them alone."""
+    graph = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 17]> masked {MASKED}')
+    found = localised(written(tmp_path, graph), 4)
+    assert found.first is not None
+    assert found.first.op == "ReduceMean"
+    assert found.overlaps[0].op == "MatMul"

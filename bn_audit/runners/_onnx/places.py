@@ -31,11 +31,15 @@ def node_places(proto: Proto, norms: Sequence[BatchNorm]) -> list[Place]:
 def localised(proto: Proto, places: Sequence[Place], colours: Mapping[str, Colours]) -> Localisation:
     """Return where samples meet, by the colours of every value."""
     nodes = list(proto.graph.node)
-    meeting = [index for index, node in enumerate(nodes) if _is_first(node, colours, meets=True)]
+    mixed = {name for name, known in colours.items() if known.moved or known.meets}
+    everywhere = [index for index, node in enumerate(nodes) if _is_first(node, colours, meets=True)]
+    # Scores between all tokens of a batch mix samples too; a mask behind them takes these apart before any output.
+    leading = _makers(nodes, [value.name for value in proto.graph.output], mixed)
+    meeting = [index for index in everywhere if index in leading] if leading else everywhere
     # A node that only moves rows does no harm by itself: it counts where samples meet, or rows end up, because of it,
     # and not where they have come back in between, as steps of time and samples that are merged for one product do.
     ends = list(nodes[meeting[0]].input) if meeting else [value.name for value in proto.graph.output]
-    behind = _makers(nodes, ends, {name for name, known in colours.items() if known.moved or known.meets})
+    behind = _makers(nodes, ends, mixed)
     moving = [
         index
         for index, node in enumerate(nodes)
@@ -47,7 +51,7 @@ def localised(proto: Proto, places: Sequence[Place], colours: Mapping[str, Colou
         first=first,
         combined=combined if first is not combined else None,
         profile=_profile(nodes, places, colours),
-        overlaps=tuple(places[index] for index in meeting),
+        overlaps=tuple(places[index] for index in everywhere),
     )
 
 

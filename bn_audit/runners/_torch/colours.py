@@ -158,7 +158,10 @@ def leading_to_outputs(base: Pass, mixed: Sequence[Key]) -> set[Key]:
     Scores between all tokens of a batch mix samples as well, and a mask behind them may take them apart again.
     """
     allowed = set(mixed)
-    pending = [parent for key in base.parents if not key.path and not key.operator for parent in base.parents[key]]
+    ends = [key for key in base.parents if not key.path and not key.operator]
+    if not ends:  # programs have no module that returns: what nothing is computed from is an output, or leads nowhere
+        ends = [*base.parents.keys() - set().union(*base.parents.values())]
+    pending = [*ends, *(parent for key in ends for parent in base.parents[key])]
     found: set[Key] = set()
     seen: set[Key] = set()
     while pending:
