@@ -17,8 +17,8 @@ from bn_audit.flow.origin import Operation
 from bn_audit.formats._torchscript.attributes import Attributes
 from bn_audit.formats._torchscript.expressions import Frame, evaluate, unpacked
 from bn_audit.formats._torchscript.graph import MUTATORS, Graph, Place, joined
-from bn_audit.formats._torchscript.library import MAX_CALL_DEPTH, CodeLibrary, FunctionCode
 from bn_audit.formats._torchscript.operators import INTERESTING
+from bn_audit.formats._torchscript.serialised_code import MAX_CALL_DEPTH, CodeLibrary, FunctionCode
 from bn_audit.formats._torchscript.statements import (
     CACHED_LENGTH,
     Block,

@@ -11,8 +11,8 @@ from bn_audit.containers.torch_file.reading import TorchFile, read_torch_archive
 from bn_audit.formats._torchscript.evaluation import Evaluation
 from bn_audit.formats._torchscript.graph import NormCall
 from bn_audit.formats._torchscript.inputs import Inputs, has_statistics
-from bn_audit.formats._torchscript.library import CodeLibrary, FunctionCode
 from bn_audit.formats._torchscript.norms import Evidence, norm_layers
+from bn_audit.formats._torchscript.serialised_code import CodeLibrary, FunctionCode
 from bn_audit.formats._torchscript.tree import ModuleTree, TreeModule
 from bn_audit.formats._torchscript.values import Constant
 from bn_audit.formats._torchscript.weighted import constants_of, weighted_layers

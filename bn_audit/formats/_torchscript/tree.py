@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from bn_audit.containers.inert import Global, Instance
 from bn_audit.containers.torch_file.reading import StoredTensor, TorchFile
 from bn_audit.errors import LimitExceededError, MalformedFileError
-from bn_audit.formats._torchscript.library import ClassCode, CodeLibrary, plain_name
+from bn_audit.formats._torchscript.serialised_code import ClassCode, CodeLibrary, plain_name
 from bn_audit.recognition.description import HeldTensor, ModuleDescription
 from bn_audit.recognition.tree import join
 
