@@ -14,10 +14,10 @@ from bn_audit.subject.report import Failed, Skipped
 
 @pytest.fixture(autouse=True)
 def _in_the_checkout(monkeypatch):
-    monkeypatch.setattr("os.getcwd", lambda: "/work/checkout")
+    monkeypatch.setattr("os.getcwd", lambda: "/repo/checkout")
 
 
-def names(*sources, root="/work/checkout"):
+def names(*sources, root="/repo/checkout"):
     return [item.source for item in portable(audit(*map(report, sources)), root).reports]
 
 
@@ -26,8 +26,8 @@ def names(*sources, root="/work/checkout"):
     [
         ("model.pt", "model.pt"),
         ("./models//a.pt", "models/a.pt"),
-        ("/work/checkout/models/a.pt", "models/a.pt"),
-        ("/work/checkout2/a.pt", "a.pt"),
+        ("/repo/checkout/models/a.pt", "models/a.pt"),
+        ("/repo/checkout2/a.pt", "a.pt"),
         ("/data/secret/a.pt", "a.pt"),
         ("../a.pt", "a.pt"),
         ("..hidden/a.pt", "..hidden/a.pt"),
@@ -69,8 +69,8 @@ def test_errors_lose_the_folders_and_nodes_keep_their_slashes():
             failed=(
                 Failed(
                     stage="BN2",
-                    error="/work/checkout/plugin.py: raised",
-                    traceback='File "/work/checkout/plugin.py", line 1\n  File "/data/secret/x.py"',
+                    error="/repo/checkout/plugin.py: raised",
+                    traceback='File "/repo/checkout/plugin.py", line 1\n  File "/data/secret/x.py"',
                 ),
             ),
             unread=("/data/secret/m.onnx.data: not there",),
@@ -78,7 +78,7 @@ def test_errors_lose_the_folders_and_nodes_keep_their_slashes():
         ),
         listed=[("/data/secret/o.pt", "/data/secret/o.pt holds optimizer state")],
     )
-    told = portable(of, "/work/checkout")
+    told = portable(of, "/repo/checkout")
     (item,) = told.reports
     assert item.source == "m.onnx"
     assert item.findings[0].message == "/data/conv/Conv in m.onnx"
@@ -103,14 +103,14 @@ def test_relative_sources_change_nothing(case):
 
 
 def test_what_a_run_says_names_no_folder_of_this_machine():
-    folder = "/work/checkout/models"
+    folder = "/repo/checkout/models"
     observed = hand_made_sweeps.observation(
         why=f"{folder}/m.pt: too slow",
-        command=f"bn-audit sweep {folder}/m.pt --inputs /work/checkout/x.npz",
-        remarks=(f"values of /work/checkout/x.npz for {folder}/m.pt",),
+        command=f"bn-audit sweep {folder}/m.pt --inputs /repo/checkout/x.npz",
+        remarks=(f"values of /repo/checkout/x.npz for {folder}/m.pt",),
         sizes=(hand_made_sweeps.size(2, None, status="failed", error=f"{folder}/m.pt: no"),),
     )
-    told = portable(audit(report(f"{folder}/m.pt", observation=observed)), "/work/checkout").reports[0].observation
+    told = portable(audit(report(f"{folder}/m.pt", observation=observed)), "/repo/checkout").reports[0].observation
     assert told.command == "bn-audit sweep models/m.pt --inputs x.npz"
     assert told.why == "models/m.pt: too slow"
     assert told.remarks == ("values of x.npz for models/m.pt",)
@@ -125,5 +125,5 @@ def test_a_run_on_plain_names_is_left_as_it_is(case):
 def test_a_file_that_a_model_names_in_its_error_loses_its_folders():
     error = f"RuntimeError at /layer1/bn/Add: no such file: '{Path.home()}/private/labels.txt' for x /y"
     of = audit(report("m.pt", failed=(Failed(stage="run", error=error),)))
-    told = portable(of, "/work/checkout").reports[0].failed[0].error
+    told = portable(of, "/repo/checkout").reports[0].failed[0].error
     assert told == "RuntimeError at /layer1/bn/Add: no such file: '.../labels.txt' for x /y"
