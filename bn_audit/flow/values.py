@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -81,10 +80,3 @@ def whole(value: Value | None) -> tuple[int, ...]:
     """Return the elements of a constant as integers."""
     array = np.asarray(known(value)).reshape(-1)
     return tuple(int(element) for element in array)
-
-
-def empty_is_constant(value: Value, make: Constant) -> Value:
-    """Return `make` for an array without elements: it depends on nothing."""
-    if isinstance(value, Cells) and math.prod(value.shape) == 0:
-        return make
-    return value

@@ -18,7 +18,6 @@ LONG_TEXT = 1 << 20
 MAX_LINE = 1 << 16
 """Longest line of a text opcode other than a string: names and numbers."""
 
-_SMALL_KEY = 1 << 20
 _TUPLE_KEYS = 4096
 _CLOCK_INTERVAL = 4096
 

@@ -147,11 +147,6 @@ def in_float(function: Callable[[Array], Array]) -> Callable[[Array], Array]:
     return lambda x: np.asarray(function(x if x.dtype.kind in "fc" else x.astype(np.float32)))
 
 
-def logical(function: Callable[..., Array]) -> Callable[..., Array]:
-    """Return a function of bits that is one of truth values where the operands are."""
-    return lambda *arrays: np.asarray(function(*arrays))
-
-
 UNARY: dict[str, Callable[[Array], Array]] = {
     "neg.default": np.negative,
     "abs.default": np.abs,
