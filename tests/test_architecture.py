@@ -91,9 +91,6 @@ HEAVY = {"torch", "onnx", "onnxruntime"}
 NUMPY_AT_THE_TOP = {"flow", "alignment", "sampling", "experiments", "runners", "measuring", "live"}
 """Packages that the static check never loads."""
 
-HEAVY_AT_THE_TOP = ("bn_audit.runners._torch.",)
-"""Classes there derive from torch's own; a runner imports them when it opens a model."""
-
 BANNED_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "base", "core", "manager", "tools"}
 
 MAX_FILE_LINES = 300
@@ -256,7 +253,6 @@ def test_heavy_libraries_are_imported_where_they_are_needed() -> None:
         found
         for found in imports()
         if found.top_level
-        and not found.importer.startswith(HEAVY_AT_THE_TOP)
         and (
             found.imported.split(".")[0] in HEAVY
             or (found.imported.split(".")[0] == "numpy" and part(found.importer) not in NUMPY_AT_THE_TOP)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
-import torch
 
 from bn_audit.errors import RunError
 from bn_audit.subject.run import Array
 
-_BIT_TYPES = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-_ODD_TYPES = tuple(
-    name
-    for name in ("bfloat16", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu")
-    if hasattr(torch, name)
-)
+if TYPE_CHECKING:
+    import torch
+
+
+_BIT_TYPES = {1: "uint8", 2: "int16", 4: "int32", 8: "int64"}
+"""Integers by their bytes."""
+
+_ODD_TYPES = ("bfloat16", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu")
 """Element types that numpy has only through ml_dtypes."""
 
 
@@ -30,6 +31,8 @@ def dtype_named(name: str) -> torch.dtype:
     Raises:
         RunError: PyTorch has none of that name.
     """
+    import torch
+
     dtype = getattr(torch, name, None)
     if not isinstance(dtype, torch.dtype):
         raise RunError(f"dtype {name!r}: PyTorch has no such element type: give one like float32, bfloat16 or int64")
@@ -38,15 +41,19 @@ def dtype_named(name: str) -> torch.dtype:
 
 def to_tensor(array: Array, device: torch.device) -> torch.Tensor:
     """Return a tensor of its own memory: a model may write into its inputs."""
+    import torch
+
     name = array.dtype.name
     if name in _ODD_TYPES:
         bits = np.array(array).view(np.uint8 if array.dtype.itemsize == 1 else np.int16)
-        return torch.from_numpy(bits).view(getattr(torch, name)).to(device)
+        return torch.from_numpy(bits).view(dtype_named(name)).to(device)
     return torch.from_numpy(np.array(array, order="C")).to(device)
 
 
 def to_array(tensor: torch.Tensor) -> Array:
     """Return the dense, real values of a tensor on the CPU; nested tensors are padded with zeros."""
+    import torch
+
     plain = tensor.detach()
     if plain.is_nested:
         plain = torch.nested.to_padded_tensor(plain, 0.0)
@@ -68,12 +75,14 @@ def _odd_array(tensor: torch.Tensor, name: str) -> Array:
         import ml_dtypes
     except ImportError:  # float32 holds each of these values exactly
         return cast("Array", tensor.float().numpy())
-    bits = tensor.view(_BIT_TYPES[tensor.element_size()]).numpy()
+    bits = tensor.view(dtype_named(_BIT_TYPES[tensor.element_size()])).numpy()
     return cast("Array", bits.view(np.dtype(getattr(ml_dtypes, name))).copy())
 
 
 def as_bits(tensor: torch.Tensor) -> torch.Tensor:
     """Return the tensor's bits as integers of the same shape, so that NaN equals itself; complex: one axis more."""
+    import torch
+
     plain = tensor.detach().resolve_conj().resolve_neg()
     if plain.is_quantized:
         plain = plain.int_repr()
@@ -81,11 +90,13 @@ def as_bits(tensor: torch.Tensor) -> torch.Tensor:
         plain = torch.view_as_real(plain)
     if plain.dtype is torch.bool:
         return plain.to(torch.uint8)
-    return plain.view(_BIT_TYPES[plain.element_size()])
+    return plain.view(dtype_named(_BIT_TYPES[plain.element_size()]))
 
 
 def same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
     """Return whether two tensors have the same shape, element type and bits."""
+    import torch
+
     if one.shape != other.shape or one.dtype != other.dtype or one.layout != other.layout:
         return False
     if one.is_meta or one.numel() == 0:

@@ -7,10 +7,13 @@ import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-
-import torch
+from typing import TYPE_CHECKING
 
 from bn_audit.errors import BnAuditError, RunError
+
+if TYPE_CHECKING:
+    import torch
+
 
 _LIST_OF_TENSORS = re.compile(r"(?:typing\.)?(?:List|list|Sequence)\[(?:torch\.)?Tensor\]")
 OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "not enough memory", "std::bad_alloc")
@@ -157,5 +160,7 @@ def _telling(lines: Sequence[str]) -> str:
 
 def wait_for(device: torch.device) -> None:
     """Wait until a GPU has done what it was given, so that times and errors belong to their call."""
+    import torch
+
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from bn_audit.errors import RunError
 from bn_audit.runners._torch.arrays import as_bits
@@ -22,6 +20,10 @@ from bn_audit.runners._torch.outputs import tensors_in
 from bn_audit.runners._torch.watching import Tensors, Watch
 from bn_audit.runners._torch.whereabouts import Whereabouts
 from bn_audit.subject.observation import Place
+
+if TYPE_CHECKING:
+    import torch
+
 
 WINDOW_BYTES = 192 << 20
 """Memory for the tensors of mixed places that are compared element by element."""
@@ -52,10 +54,10 @@ class Pass:
     parents: dict[Key, frozenset[Key]] = field(default_factory=dict)
 
 
-Visit = Callable[[Key, Place, torch.Tensor, frozenset[Key]], None]
+Visit: TypeAlias = "Callable[[Key, Place, torch.Tensor, frozenset[Key]], None]"
 """Called with a result, its place, its tensor and the results that it was computed from."""
 
-Runner = Callable[[Visit], None]
+Runner: TypeAlias = Callable[[Visit], None]
 """Runs the model on one of the batches and visits every result."""
 
 
@@ -64,6 +66,8 @@ def visitor(module: torch.nn.Module, visit: Visit) -> tuple[Whereabouts, Watch]:
 
     Views hold no new values, and ``empty`` none at all.
     """
+    import torch
+
     counts: dict[tuple[str, str], int] = {}
     makers: dict[int, Key] = {}
 
@@ -103,6 +107,8 @@ def visitor(module: torch.nn.Module, visit: Visit) -> tuple[Whereabouts, Watch]:
 
 def address(tensor: torch.Tensor) -> int:
     """Return where a tensor's elements lie, the same for all its views; 0 where it has no memory of its own."""
+    import torch
+
     if tensor.is_nested or tensor.layout is not torch.strided:
         return 0
     return tensor.untyped_storage().data_ptr()

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-
-import torch
-from torch.utils.weak import WeakIdKeyDictionary
+from typing import TYPE_CHECKING
 
 from bn_audit.runners._torch.calling import Parameters, said_errors
 from bn_audit.runners._torch.copying import Original
 from bn_audit.runners._torch.outputs import tensors_in
 from bn_audit.runners._torch.surroundings import seeded, undisturbed
 from bn_audit.runners._torch.watching import Tensors, Watch, tensors_of
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +57,9 @@ def first_contacts(
     Args:
         wants: Whether a layer says what its input looks like.
     """
+    import torch
+    from torch.utils.weak import WeakIdKeyDictionary
+
     contacts: dict[str, Contact] = {}
     sources = WeakIdKeyDictionary({tensor: frozenset({name}) for name, tensor in inputs.items()})
 
@@ -105,6 +109,8 @@ def attempted(original: Original, parameters: Parameters, inputs: Mapping[str, t
 
 
 def _shapes(answer: object) -> Iterator[tuple[int, ...]]:
+    import torch
+
     for _, value in tensors_in(answer):
         if isinstance(value, torch.Tensor) and not value.is_nested:
             yield tuple(value.shape)

@@ -6,9 +6,7 @@ import contextlib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-
-import torch
-from torch.nn.parameter import is_lazy
+from typing import TYPE_CHECKING
 
 from bn_audit.errors import UnsupportedRunError
 from bn_audit.runners._torch.calling import models_errors, said_errors
@@ -22,6 +20,10 @@ from bn_audit.runners._torch.state import (
     restore,
 )
 from bn_audit.runners._torch.surroundings import undisturbed
+
+if TYPE_CHECKING:
+    import torch
+
 
 _KEEPS_STATE = re.compile(r"prim::SetAttr|: (?:List|Dict)[\[(].*prim::GetAttr")
 """What TorchScript code does that may change more than tensors."""
@@ -53,6 +55,8 @@ class Original:
     """
 
     def __init__(self, module: torch.nn.Module) -> None:
+        import torch
+
         self.module = module
         self.remarks: list[str] = []
         self._uncopyable = ""
@@ -62,6 +66,8 @@ class Original:
         self._copies = self._choose()
 
     def _choose(self) -> bool:
+        import torch
+
         if isinstance(self.module, torch.fx.GraphModule) and _keeps_no_state(self.module):
             return False
         if isinstance(self.module, torch.jit.ScriptModule):
@@ -80,6 +86,9 @@ class Original:
         Args:
             share: Let it have the same parameters.
         """
+        import torch
+        from torch.nn.parameter import is_lazy
+
         memo: dict[int, object] = {}
         if not isinstance(self.module, torch.jit.ScriptModule):
             if share:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from bn_audit.runners._torch.layers import norm_layers
 from bn_audit.runners._torch.watching import Watch, tensors_of
 from bn_audit.runners._torch.whereabouts import Whereabouts
 from bn_audit.subject.observation import Place
 from bn_audit.subject.run import Calls
+
+if TYPE_CHECKING:
+    import torch
+
 
 _BATCH_NORM = re.compile(r"^(?:aten|quantized)\.\w*batch_norm\w*\.")
 _GRADIENT = re.compile(r"backward|stats|elemt")

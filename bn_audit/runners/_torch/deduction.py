@@ -5,8 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-
-import torch
+from typing import TYPE_CHECKING
 
 from bn_audit.runners._torch.arrays import dtype_name, dtype_named
 from bn_audit.runners._torch.calling import Parameters
@@ -14,6 +13,10 @@ from bn_audit.runners._torch.contact import Contact, attempted, first_contacts
 from bn_audit.runners._torch.copying import Original
 from bn_audit.runners._torch.shapes import TOKENS, Wanted, wanted_by
 from bn_audit.subject.run import InputSpec
+
+if TYPE_CHECKING:
+    import torch
+
 
 TRIAL_BATCH = 7
 """Prime, and not how many classes or channels things have."""
@@ -54,6 +57,8 @@ class Guess:
 
     def batch(self, device: torch.device) -> torch.Tensor:
         """Return a batch of this form."""
+        import torch
+
         shape = list(self.shape)
         shape.insert(self.batch_axis, TRIAL_BATCH)
         dtype = dtype_named(self.dtype)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import torch
+from typing import TYPE_CHECKING
 
 from bn_audit.runners._torch.arrays import as_bits
+
+if TYPE_CHECKING:
+    import torch
+
 
 _MULTIPLIER = -1640531535  # 2**32 divided by the golden ratio, as a signed number
 
@@ -45,6 +48,8 @@ def rows_of(tensor: torch.Tensor, batch: int) -> Rows | None:
 
     Equal numbers mean equal bits but for about one case in 2**32, and for elements that changed places within a row.
     """
+    import torch
+
     if not is_readable(tensor):
         return None
     mixed = _mixed(tensor)
@@ -67,6 +72,8 @@ def rows_of(tensor: torch.Tensor, batch: int) -> Rows | None:
 
 def is_readable(tensor: torch.Tensor) -> bool:
     """Return whether a tensor has plain elements."""
+    import torch
+
     return not (tensor.is_nested or tensor.layout is not torch.strided or tensor.is_meta or tensor.numel() == 0)
 
 
@@ -83,6 +90,8 @@ def _mixed(tensor: torch.Tensor) -> torch.Tensor:
 
     Elements of more bits give several numbers along one more axis.
     """
+    import torch
+
     bits = as_bits(tensor)
     if bits.element_size() == 8:
         bits = bits.unsqueeze(-1).view(torch.int32)

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
+from functools import cache
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
-_SHARED = (int, float, complex, bool, str, bytes, type(None), torch.dtype, torch.device, torch.Size)
-"""Values that cannot change."""
+
+_NUMBERS_AND_TEXT = (int, float, complex, bool, str, bytes, type(None))
 
 _COMPILED = "_compiled_call_impl"
 """What ``module.compile()`` leaves, which ``Module.__getstate__`` leaves out."""
-
-_BOOKKEEPING = frozenset(vars(torch.nn.Module()))
-"""Attributes that every module has one of its own of; empty ones are the rule."""
 
 _TREE = ("_parameters", "_buffers", "_modules")
 
@@ -57,6 +57,8 @@ def _owner_of(kind: type, name: str) -> str:
 
 def _alone(modules: list[torch.nn.Module]) -> frozenset[int]:
     """Return the identities of the buffers that share their memory with no other tensor."""
+    import torch
+
     buffers = {id(tensor): tensor for child in modules for tensor in child._buffers.values() if tensor is not None}
     plain = {
         key: tensor.untyped_storage().data_ptr()
@@ -68,19 +70,37 @@ def _alone(modules: list[torch.nn.Module]) -> frozenset[int]:
     return frozenset(key for key, place in plain.items() if users[place] == 1)
 
 
+@cache
+def _unchanging() -> tuple[type, ...]:
+    """Return the types of values that cannot change, and are shared."""
+    import torch
+
+    return (*_NUMBERS_AND_TEXT, torch.dtype, torch.device, torch.Size)
+
+
+@cache
+def _bookkeeping() -> frozenset[str]:
+    """Return the attributes that every module has one of its own of; empty ones are the rule."""
+    import torch
+
+    return frozenset(vars(torch.nn.Module()))
+
+
 def _copied(name: str, value: object, memo: dict[int, object], alone: frozenset[int]) -> object:
-    if type(value) in _SHARED:
+    if type(value) in _unchanging():
         return value
     if type(value) is dict and name in _TREE:
         return {key: _member(item, memo, alone) for key, item in value.items()}
-    if name in _BOOKKEEPING and not value and isinstance(value, dict | set):
+    if name in _bookkeeping() and not value and isinstance(value, dict | set):
         return type(value)()
-    if type(value) is tuple and all(type(item) in _SHARED for item in value):
+    if type(value) is tuple and all(type(item) in _unchanging() for item in value):
         return value
     return copy.deepcopy(value, memo)
 
 
 def _member(value: object, memo: dict[int, object], alone: frozenset[int]) -> object:
+    import torch
+
     if value is None or id(value) in memo:
         return memo.get(id(value))
     if id(value) in alone and isinstance(value, torch.Tensor):

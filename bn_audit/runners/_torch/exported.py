@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
-
-import torch
-from torch.utils import _pytree
+from typing import TYPE_CHECKING, Any
 
 from bn_audit.errors import RunError
 from bn_audit.runners._torch.arrays import dtype_name, to_array
 from bn_audit.subject.run import InputSpec
+
+if TYPE_CHECKING:
+    import torch
+
 
 ORIGIN = "the exported program"
 SAMPLE_ORIGIN = "its sample inputs"
@@ -38,6 +39,8 @@ class ProgramInputs:
 
     def bind(self, values: Mapping[str, object]) -> tuple[tuple[object, ...], dict[str, object]]:
         """Return positional and keyword arguments that pass these values."""
+        from torch.utils import _pytree
+
         given = dict(values)
         free = [spec.name for spec in self.specs]
         if len(given) == 1 and len(free) == 1:
@@ -56,6 +59,8 @@ def program_inputs(program: torch.export.ExportedProgram, batch_axis: int | None
     Args:
         batch_axis: Axis of the samples; None: the one whose size is free, else the first.
     """
+    import torch
+
     structure = program.call_spec.in_spec
     nodes = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
     arguments = [spec.arg for spec in program.graph_signature.input_specs if spec.kind.name == "USER_INPUT"]
@@ -98,6 +103,8 @@ def _concrete(spec: InputSpec, hints: Mapping[str, int]) -> InputSpec:
 
 def _hints(program: torch.export.ExportedProgram) -> dict[str, int]:
     """Return the size that each symbol had when the program was exported."""
+    import torch
+
     found: dict[str, int] = {}
     for node in program.graph.nodes:
         value = node.meta.get("val") if node.op == "placeholder" else None
@@ -109,6 +116,8 @@ def _hints(program: torch.export.ExportedProgram) -> dict[str, int]:
 
 
 def _spec(name: str, value: torch.Tensor, sample: object) -> InputSpec:
+    import torch
+
     has_sample = isinstance(sample, torch.Tensor) and sample.numel() <= MOST_SAMPLES and not sample.is_meta
     return InputSpec(
         name=name,
@@ -142,6 +151,8 @@ def _with_axis(spec: InputSpec, symbol: int | str | None, axis: int) -> InputSpe
 
 def _names(program: torch.export.ExportedProgram, structure: Any, flat_names: list[str]) -> list[str]:
     """Return a name for each input: the parameter's, with the keys that lead into it."""
+    from torch.utils import _pytree
+
     tree = _pytree.tree_unflatten(list(range(len(flat_names))), structure)
     paths, _ = _pytree.tree_flatten_with_path(tree)
     stated = _parameter_names(program)
@@ -175,6 +186,8 @@ def _key(entry: object) -> str:
 
 
 def _samples(program: torch.export.ExportedProgram, count: int) -> list[object]:
+    from torch.utils import _pytree
+
     carried = program.example_inputs
     flat = _pytree.tree_leaves(carried, is_leaf=lambda value: value is None) if carried is not None else []
     return list(flat) if len(flat) == count else [None] * count

@@ -8,8 +8,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from bn_audit.containers.safetensors_header import header_length, read_header
 from bn_audit.containers.shards import read_shard_index
@@ -20,6 +19,10 @@ from bn_audit.runners._torch.arrays import dtype_named
 from bn_audit.runners._torch.calling import models_errors, one_line
 from bn_audit.runners._torch.surroundings import undisturbed
 from bn_audit.subject.tensor import TensorRef
+
+if TYPE_CHECKING:
+    import torch
+
 
 CHUNK_BYTES = 1 << 24
 MAX_OBJECTS = 2_000_000
@@ -72,6 +75,8 @@ def _missing(error: AttributeError | ImportError) -> str:
 
 
 def _load_pickle(path: str) -> object:
+    import torch
+
     try:
         return torch.load(path, map_location="cpu", weights_only=False)
     except (RuntimeError, pickle.UnpicklingError) as error:
@@ -83,6 +88,8 @@ def _load_pickle(path: str) -> object:
 
 def _modules(root: object) -> Iterator[tuple[str, torch.nn.Module]]:
     """Yield (route, module) for every module of a checkpoint that is not part of another one."""
+    import torch
+
     seen: set[int] = set()
     stack: list[tuple[str, object]] = [("", root)]
     while stack and len(seen) < MAX_OBJECTS:
@@ -105,6 +112,8 @@ def _modules(root: object) -> Iterator[tuple[str, torch.nn.Module]]:
 
 def state_dicts(path: str, *, trust: bool) -> list[tuple[str, dict[str, torch.Tensor]]]:
     """Return (route, tensors) of every state dict in a file: torch, safetensors, or the index of a sharded one."""
+    import torch
+
     source = Source(Path(path))
     with source:
         index = read_shard_index(source)
@@ -122,12 +131,16 @@ def state_dicts(path: str, *, trust: bool) -> list[tuple[str, dict[str, torch.Te
 
 
 def _tensor(ref: TensorRef) -> torch.Tensor:
+    import torch
+
     data = bytearray(b"".join(ref.chunks(CHUNK_BYTES)))
     dtype = dtype_named(ref.dtype)
     return torch.frombuffer(data, dtype=dtype).reshape(ref.shape) if data else torch.empty(ref.shape, dtype=dtype)
 
 
 def _state_dicts(root: object) -> Iterator[tuple[str, dict[str, torch.Tensor]]]:
+    import torch
+
     seen: set[int] = set()
     stack: list[tuple[str, object]] = [("", root)]
     while stack and len(seen) < MAX_OBJECTS:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-
-import torch
-from torch.nn.parameter import is_lazy
+from typing import TYPE_CHECKING
 
 from bn_audit.errors import TensorUnavailableError
 from bn_audit.recognition.description import HeldTensor, ModuleDescription
@@ -14,11 +12,17 @@ from bn_audit.runners._torch.arrays import dtype_name
 from bn_audit.subject.norm import NormLayer
 from bn_audit.subject.tensor import TensorRef
 
+if TYPE_CHECKING:
+    import torch
+
+
 COUNTER = "num_batches_tracked"
 
 
 def floating_type(module: torch.nn.Module) -> torch.dtype:
     """Return the element type of the first floating-point parameter or buffer; torch's default where there is none."""
+    import torch
+
     for tensor in (*module.parameters(), *module.buffers()):
         if tensor.is_floating_point() or tensor.is_complex():
             return tensor.dtype
@@ -48,6 +52,8 @@ def state_names(module: torch.nn.Module) -> tuple[str, ...]:
 
 def set_mode(module: torch.nn.Module, *, training: bool) -> None:
     """Set the mode of one layer and of nothing below it."""
+    import torch
+
     if isinstance(module, torch.jit.ScriptModule):
         module.train(training)
     else:
@@ -56,6 +62,8 @@ def set_mode(module: torch.nn.Module, *, training: bool) -> None:
 
 def type_name_of(module: torch.nn.Module) -> str:
     """Return the qualified class name of a module, also of one that was scripted."""
+    import torch
+
     scripted = getattr(module, "original_name", None) if isinstance(module, torch.jit.ScriptModule) else None
     if scripted:
         return str(scripted)
@@ -63,6 +71,8 @@ def type_name_of(module: torch.nn.Module) -> str:
 
 
 def _describe(module: torch.nn.Module, path: str) -> ModuleDescription:
+    import torch
+
     scripted = isinstance(module, torch.jit.ScriptModule)
     attributes: dict[object, object] = {}
     if not scripted:
@@ -83,6 +93,8 @@ def _all_held(tensors: Mapping[str, torch.Tensor | None], path: str) -> dict[str
 
 
 def _held(tensor: torch.Tensor, path: str, name: str) -> HeldTensor:
+    from torch.nn.parameter import is_lazy
+
     def load() -> bytes:
         raise TensorUnavailableError(f"{path}.{name}: the values of a running model are not read")
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-
-import torch
+from typing import TYPE_CHECKING
 
 from bn_audit.runners._torch.colours import (
     Key,
@@ -20,6 +19,10 @@ from bn_audit.runners._torch.layers import norm_layers
 from bn_audit.runners._torch.profile_rows import Effects, profile
 from bn_audit.subject.observation import Place
 from bn_audit.subject.run import Localisation
+
+if TYPE_CHECKING:
+    import torch
+
 
 MAX_OVERLAPS = 100
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-
-import torch
+from typing import TYPE_CHECKING
 
 from bn_audit.errors import RunError, UnsupportedRunError
 from bn_audit.runners._torch.arrays import dtype_named
@@ -18,6 +17,9 @@ from bn_audit.runners._torch.scripted import has_mode, schema_parameters, script
 from bn_audit.runners._torch.session import Loaded, TorchSession
 from bn_audit.runners._torch.surroundings import configured, undisturbed
 from bn_audit.subject.run import Job
+
+if TYPE_CHECKING:
+    import torch
 
 
 def require_trust(job: Job) -> None:
@@ -36,6 +38,8 @@ def device_of(job: Job) -> torch.device:
     Raises:
         RunError: there is none of that name here.
     """
+    import torch
+
     with models_errors(f"device {job.device!r}: "):
         device = torch.device(job.device)
     if device.type == "cuda" and not torch.cuda.is_available():
@@ -66,6 +70,8 @@ def opened_module(
     module: torch.nn.Module, job: Job, *, runner: str, remarks: tuple[str, ...]
 ) -> Iterator[TorchSession]:
     """Give the session of a module that belongs to this process alone."""
+    import torch
+
     if isinstance(module, torch.jit.ScriptModule):
         raise UnsupportedRunError(
             f"{job.source}: a TorchScript module: write it with torch.jit.save and name that file"
@@ -117,6 +123,8 @@ def private(module: torch.nn.Module) -> torch.nn.Module:
 @contextlib.contextmanager
 def opened_script(job: Job, *, runner: str) -> Iterator[TorchSession]:
     """Give the session of a TorchScript file."""
+    import torch
+
     require_trust(job)
     device = device_of(job)
     with configured(threads=job.threads, device=device), _without_fusing():
@@ -141,6 +149,8 @@ def opened_script(job: Job, *, runner: str) -> Iterator[TorchSession]:
 @contextlib.contextmanager
 def opened_program(job: Job, *, runner: str) -> Iterator[TorchSession]:
     """Give the session of an exported program."""
+    import torch
+
     require_trust(job)
     device = device_of(job)
     with configured(threads=job.threads, device=device):
@@ -165,6 +175,8 @@ def opened_program(job: Job, *, runner: str) -> Iterator[TorchSession]:
 @contextlib.contextmanager
 def _without_fusing() -> Iterator[None]:
     """Keep TorchScript from writing kernels of its own: from the third call on they would round otherwise."""
+    import torch
+
     before = torch._C._jit_texpr_fuser_enabled()
     try:
         torch._C._jit_set_texpr_fuser_enabled(False)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
-
-import torch
-from torch.utils.weak import WeakIdKeyDictionary
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from bn_audit.runners._torch.arrays import dtype_name, dtype_named
 from bn_audit.runners._torch.calling import Parameters, said_errors
 from bn_audit.runners._torch.shapes import TOKENS, Wanted, grids
 from bn_audit.runners._torch.surroundings import seeded, undisturbed
 from bn_audit.runners._torch.watching import Tensors, Watch, tensors_of
+
+if TYPE_CHECKING:
+    import torch
+
 
 TRIAL_BATCH = 2
 NORMS = ("batch_norm", "_native_batch_norm_legit", "instance_norm")
@@ -29,6 +30,9 @@ def wanted_by_operators(
     Args:
         shapes: Shape without the batch axis, and element type, with which each input is sent in.
     """
+    import torch
+    from torch.utils.weak import WeakIdKeyDictionary
+
     inputs = {
         name: torch.ones((TRIAL_BATCH, *shape), dtype=dtype_named(dtype), device=device)
         for name, (shape, dtype) in shapes.items()
@@ -66,10 +70,12 @@ def _wanted(operator: str, arguments: Sequence[object], tensor: torch.Tensor) ->
     return Wanted(shapes=tuple(shapes), dtype=dtype, highest=highest, origin=name)
 
 
-Reading = tuple[Iterator[tuple[int, ...]], int | None, torch.Tensor] | None
+Reading: TypeAlias = "tuple[Iterator[tuple[int, ...]], int | None, torch.Tensor] | None"
 
 
 def _convolution(arguments: Sequence[object], tensor: torch.Tensor) -> Reading:
+    import torch
+
     weight = arguments[1]
     if not isinstance(weight, torch.Tensor) or arguments[0] is not tensor:
         return None
@@ -87,6 +93,8 @@ def _product(arguments: Sequence[object], tensor: torch.Tensor) -> Reading:
 
 
 def _table(arguments: Sequence[object], _tensor: torch.Tensor) -> Reading:
+    import torch
+
     weight = arguments[0]
     if not isinstance(weight, torch.Tensor):
         return None

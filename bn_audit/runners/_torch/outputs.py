@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 
 import numpy as np
-import torch
 
 from bn_audit.runners._torch.arrays import to_array
 from bn_audit.subject.run import Array
@@ -25,6 +24,8 @@ def tensors_in(value: object, name: str = "", depth: int = 0) -> Iterator[tuple[
     Tuples, lists, dicts, named tuples and dataclasses are opened; of other objects, their own attributes. Text and
     None hold no answer.
     """
+    import torch
+
     if isinstance(value, torch.Tensor | bool | int | float | complex | np.ndarray | np.generic):
         yield name or ONLY_OUTPUT, value
     elif depth < MAX_DEPTH and value is not None and not isinstance(value, str | bytes | type):
@@ -84,6 +85,8 @@ def _padded(array: Array, others: list[Array]) -> Array:
 
 
 def _separate(value: object) -> dict[str, Array]:
+    import torch
+
     found: dict[str, Array] = {}
     for name, member in tensors_in(value):
         array = to_array(member) if isinstance(member, torch.Tensor) else np.asarray(member)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-
-import torch
+from typing import TYPE_CHECKING
 
 from bn_audit.runners._torch.colours import Key, Pass, is_apart
 from bn_audit.runners._torch.digests import Layout, Rows, row_of
 from bn_audit.runners._torch.keeping import Keeper
 from bn_audit.subject.observation import LayerEffect, Place
+
+if TYPE_CHECKING:
+    import torch
+
 
 MOST_ELEMENTS = 1 << 15
 """Elements of a layer's row that are kept; of a longer row every n-th."""
@@ -92,6 +95,8 @@ def _moves(base: Rows, companions: Rows | None, probe: Rows | None, index: int) 
 
 def relative_change(one: torch.Tensor, other: torch.Tensor) -> float:
     """Return the largest change over the largest element; 1.0 at least where a value appears from nothing."""
+    import torch
+
     wide = torch.complex128 if one.is_complex() else torch.float64
     before, after = one.to(wide), other.to(wide)
     same = (before == after) | (before.isnan() & after.isnan())

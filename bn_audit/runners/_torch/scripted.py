@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-
-import torch
+from typing import TYPE_CHECKING
 
 from bn_audit.errors import UnsupportedRunError
 from bn_audit.runners._torch.arrays import dtype_name
@@ -14,6 +13,10 @@ from bn_audit.runners._torch.deduction import MAX_CANDIDATES, Guess, by_name, by
 from bn_audit.runners._torch.layers import floating_type
 from bn_audit.runners._torch.operator_contact import wanted_by_operators
 from bn_audit.subject.run import InputSpec
+
+if TYPE_CHECKING:
+    import torch
+
 
 START = ((3, 64, 64), (16,), (16, 32), (1, 28, 28), (3, 64), (3, 16, 32, 32))
 """Shapes with which inputs are sent in to see which operator they reach; TorchScript checks ranks on the way."""
@@ -42,6 +45,8 @@ def schema_parameters(module: torch.nn.Module) -> Parameters:
 
 def has_mode(module: torch.nn.Module) -> bool:
     """Return whether any part of a program keeps its mode; freezing writes it into the code."""
+    import torch
+
     return any(child._c.hasattr("training") for child in module.modules() if isinstance(child, torch.jit.ScriptModule))
 
 

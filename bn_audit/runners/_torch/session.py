@@ -6,8 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-
-import torch
+from typing import TYPE_CHECKING
 
 from bn_audit.errors import RunError, UnsupportedRunError
 from bn_audit.runners._torch.arrays import dtype_name, to_tensor
@@ -24,6 +23,9 @@ from bn_audit.runners._torch.sample_axes import Colours, fewer, sample_axes, siz
 from bn_audit.runners._torch.surroundings import seeded, undisturbed
 from bn_audit.runners._torch.watching import Precision, Trace, Watch
 from bn_audit.subject.run import Batch, Calls, InputSpec, Localisation, Outputs, Run
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +81,8 @@ class TorchSession:
     @property
     def threads(self) -> int | None:
         """Threads within an operator."""
+        import torch
+
         return torch.get_num_threads()
 
     @property
@@ -89,6 +93,8 @@ class TorchSession:
     @property
     def environment(self) -> Mapping[str, str]:
         """Versions of torch and of the GPU's libraries where one is used."""
+        import torch
+
         found: dict[str, str] = {"torch": str(torch.__version__)}
         if self.loaded.device.type == "cuda":
             found["gpu"] = torch.cuda.get_device_name(self.loaded.device)

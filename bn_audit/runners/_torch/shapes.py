@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-
-import torch
-from torch import nn
-from torch.nn.parameter import is_lazy
+from typing import TYPE_CHECKING
 
 from bn_audit.runners._torch.arrays import dtype_name
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
 
 IMAGE_SIZES = (64, 32, 224, 96, 28, 16, 128, 299, 256, 8)
 """Side lengths in the order in which they are tried; 64 suits most networks that end in a pooling over the image."""
@@ -53,6 +55,8 @@ def wanted_by(module: nn.Module, path: str, dtype: torch.dtype) -> Wanted | None
 
 def _shapes(module: nn.Module) -> Iterator[tuple[int, ...]]:
     """Yield shapes of one sample by the kind of the layer; for TorchScript, by the name of its class."""
+    from torch import nn
+
     kind = str(getattr(module, "original_name", type(module).__name__))
     rank = _convolution_rank(module, kind)
     if rank is not None:
@@ -84,6 +88,8 @@ def _shapes(module: nn.Module) -> Iterator[tuple[int, ...]]:
 
 def _norm_shapes(module: nn.Module) -> Iterator[tuple[int, ...]]:
     """Yield shapes for a batch, instance or group norm that comes first."""
+    from torch.nn.parameter import is_lazy
+
     width = getattr(module, "num_features", None) or getattr(module, "num_channels", None)
     mean = dict(module.named_buffers(recurse=False)).get("running_mean")
     if not isinstance(width, int):
@@ -113,6 +119,9 @@ def grids(channels: int, rank: int) -> Iterator[tuple[int, ...]]:
 
 
 def _convolution_rank(module: nn.Module, kind: str) -> int | None:
+    import torch
+    from torch.nn.parameter import is_lazy
+
     if not hasattr(module, "kernel_size") and "Conv" not in kind:
         return None
     for rank in (1, 2, 3):
@@ -125,6 +134,8 @@ def _convolution_rank(module: nn.Module, kind: str) -> int | None:
 
 
 def _extends_convolution(module: nn.Module, rank: int) -> bool:
+    from torch import nn
+
     kinds = {1: (nn.Conv1d, nn.ConvTranspose1d), 2: (nn.Conv2d, nn.ConvTranspose2d)}.get(
         rank, (nn.Conv3d, nn.ConvTranspose3d)
     )
@@ -132,6 +143,9 @@ def _extends_convolution(module: nn.Module, rank: int) -> bool:
 
 
 def _channels(module: nn.Module, kind: str) -> int:
+    import torch
+    from torch.nn.parameter import is_lazy
+
     stated = getattr(module, "in_channels", None)
     if isinstance(stated, int) and stated > 0:
         return stated
@@ -153,6 +167,9 @@ def _setting(module: nn.Module, name: str, axis: int, weight: str = "weight") ->
 
 
 def _weight(module: nn.Module, name: str = "weight") -> torch.Tensor:
+    import torch
+    from torch.nn.parameter import is_lazy
+
     weight = getattr(module, name, None)
     weight = weight() if callable(weight) else weight  # of quantised layers
     if isinstance(weight, torch.Tensor) and not is_lazy(weight):
@@ -161,5 +178,7 @@ def _weight(module: nn.Module, name: str = "weight") -> torch.Tensor:
 
 
 def _is_table(module: nn.Module) -> bool:
+    from torch import nn
+
     kind = str(getattr(module, "original_name", type(module).__name__))
     return isinstance(module, nn.Embedding | nn.EmbeddingBag) or kind in {"Embedding", "EmbeddingBag"}

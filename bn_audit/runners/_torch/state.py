@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-
-import torch
-from torch.nn.parameter import UninitializedBuffer, is_lazy
+from typing import TYPE_CHECKING
 
 from bn_audit.runners._torch.arrays import same_bits
+
+if TYPE_CHECKING:
+    import torch
 
 
 def held_tensors(module: torch.nn.Module) -> dict[str, torch.Tensor]:
     """Return every buffer, and every tensor that a module keeps as a plain attribute, by its dotted name."""
+    import torch
+    from torch.nn.parameter import is_lazy
+
     found = dict(module.named_buffers(remove_duplicate=False))
     if not isinstance(module, torch.jit.ScriptModule):
         for path, child in module.named_modules():
@@ -31,6 +35,8 @@ def differing(before: Mapping[str, torch.Tensor], after: Mapping[str, torch.Tens
 
 def plain_parameters(module: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
     """Return the parameters that have values, each once."""
+    from torch.nn.parameter import is_lazy
+
     return {name: parameter for name, parameter in module.named_parameters() if not is_lazy(parameter)}
 
 
@@ -51,12 +57,16 @@ def fingerprints(tensors: Mapping[str, torch.Tensor]) -> dict[str, int]:
 
 def _place(tensor: torch.Tensor) -> int:
     """Return the address of a tensor's storage; 0 where it has none that can be read."""
+    import torch
+
     if tensor.is_meta or tensor.layout is not torch.strided or tensor.is_quantized:
         return 0
     return tensor.untyped_storage().data_ptr()
 
 
 def _sum_of_bits(tensor: torch.Tensor) -> torch.Tensor:
+    import torch
+
     storage = tensor.untyped_storage()
     size = storage.nbytes()
     memory = torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(storage, 0, (size,), (1,))
@@ -67,6 +77,8 @@ def _sum_of_bits(tensor: torch.Tensor) -> torch.Tensor:
 
 def restore(target: Mapping[str, torch.Tensor], saved: Mapping[str, torch.Tensor], names: Sequence[str]) -> None:
     """Write saved values back into the tensors of these names."""
+    import torch
+
     with torch.no_grad():
         for name in names:
             if name in target and name in saved and target[name].shape == saved[name].shape:
@@ -79,6 +91,9 @@ def own_copies(module: torch.nn.Module) -> Iterator[tuple[object, object]]:
     Weight and spectral normalisation by hooks keep a tensor that autograd made; samplers keep a generator; lazy norm
     layers wait for the shape of their buffers.
     """
+    import torch
+    from torch.nn.parameter import UninitializedBuffer
+
     for child in module.modules():
         for buffer in child._buffers.values():
             if isinstance(buffer, UninitializedBuffer):

@@ -8,14 +8,19 @@ import random
 import sys
 import warnings
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Seed every random generator inside the block and put all of them back afterwards."""
+    import torch
+
     states = random.getstate(), np.random.get_state(), torch.random.get_rng_state()
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
     try:
@@ -36,6 +41,8 @@ def seeded(seed: int) -> Iterator[None]:
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
     """Let a model run inside the block: no gradients, no warnings, and what it prints goes to stderr."""
+    import torch
+
     default = torch.get_default_dtype()
     with (
         contextlib.redirect_stdout(sys.stderr),
@@ -53,6 +60,8 @@ def undisturbed() -> Iterator[None]:
 @contextlib.contextmanager
 def _without_compiling() -> Iterator[None]:
     """Run compiled modules as their plain code: compiling takes minutes and tells nothing about the model."""
+    import torch
+
     if "torch._dynamo" not in sys.modules or not hasattr(torch.compiler, "set_stance"):
         yield
         return
@@ -63,6 +72,8 @@ def _without_compiling() -> Iterator[None]:
 @contextlib.contextmanager
 def configured(*, threads: int | None, device: torch.device) -> Iterator[None]:
     """Set threads and, for a GPU, what makes equal shapes give equal bits; put all of it back afterwards."""
+    import torch
+
     before = torch.get_num_threads()
     try:
         if threads is not None:
@@ -82,6 +93,8 @@ def _deterministic_gpu() -> Iterator[None]:
 
     Autotuning picks kernels by timing and TF32 rounds to ten bits: both would look like the model's own noise.
     """
+    import torch
+
     name = "CUBLAS_WORKSPACE_CONFIG"
     workspace = os.environ.get(name)
     os.environ.setdefault(name, ":4096:8")

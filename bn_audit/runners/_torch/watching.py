@@ -6,20 +6,26 @@ import contextlib
 import hashlib
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.weak import WeakIdKeyDictionary
+from bn_audit.runners._torch.arrays import dtype_name
 
-_LOW = frozenset({torch.float32, torch.float16, torch.bfloat16, torch.complex64, torch.complex32})
-_HIGH = frozenset({torch.float64, torch.complex128})
+if TYPE_CHECKING:
+    from types import TracebackType
 
-Tensors = Sequence[torch.Tensor]
+    import torch
+
+
+_LOW = frozenset({"float32", "float16", "bfloat16", "complex64", "complex32"})
+
+Tensors: TypeAlias = "Sequence[torch.Tensor]"
 
 
 def tensors_of(value: object) -> Iterator[torch.Tensor]:
     """Yield the tensors among an operator's arguments or results."""
+    import torch
+
     if isinstance(value, torch.Tensor):
         yield value
     elif isinstance(value, list | tuple):
@@ -27,28 +33,31 @@ def tensors_of(value: object) -> Iterator[torch.Tensor]:
             yield from tensors_of(member)
 
 
-class Watch(TorchDispatchMode):
-    """Calls `see` with (operator, its input tensors, its output tensors) for every operator.
+class Watch:
+    """Calls `see` with (operator, its input tensors, its output tensors) for every operator inside its block.
 
     Args:
         before: Called with (operator, its arguments) before it runs, so also where it fails.
     """
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        # Hiding this class from torch.compile imports all of it at the first operator, which takes seconds; a model
-        # that was compiled has imported it already.
-        return "torch._dynamo" in sys.modules
 
     def __init__(
         self,
         see: Callable[[Any, Tensors, Tensors], None],
         before: Callable[[Any, Sequence[object]], None] | None = None,
     ) -> None:
-        super().__init__()
         self._see = see
         self._before = before
         self._is_paused = False
+        self._mode = _dispatch_mode()(self._run)
+
+    def __enter__(self) -> Watch:
+        self._mode.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._mode.__exit__(kind, error, trace)
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
@@ -59,11 +68,7 @@ class Watch(TorchDispatchMode):
         finally:
             self._is_paused = before
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[object, ...] = (), kwargs: Mapping[str, object] | None = None
-    ) -> object:
-        """Run the operator and report it."""
-        named = kwargs or {}
+    def _run(self, func: Any, args: tuple[object, ...], named: Mapping[str, object]) -> object:
         if self._is_paused:
             return func(*args, **named)
         if self._before is not None:
@@ -72,6 +77,30 @@ class Watch(TorchDispatchMode):
         inputs = [*tensors_of(args), *tensors_of(tuple(named.values()))]
         self._see(func, inputs, list(tensors_of(result)))
         return result
+
+
+@cache
+def _dispatch_mode() -> Any:
+    """Return the class of modes that hand every operator to a function, which runs it."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Mode(TorchDispatchMode):
+        @classmethod
+        def _should_skip_dynamo(cls) -> bool:
+            # Hiding this class from torch.compile imports all of it at the first operator, which takes seconds; a
+            # model that was compiled has imported it already.
+            return "torch._dynamo" in sys.modules
+
+        def __init__(self, run: Callable[[Any, tuple[object, ...], Mapping[str, object]], object]) -> None:
+            super().__init__()
+            self._run = run
+
+        def __torch_dispatch__(
+            self, func: Any, types: Any, args: tuple[object, ...] = (), kwargs: Mapping[str, object] | None = None
+        ) -> object:
+            return self._run(func, args, kwargs or {})
+
+    return Mode
 
 
 class Trace:
@@ -101,6 +130,8 @@ class Precision:
     """
 
     def __init__(self) -> None:
+        from torch.utils.weak import WeakIdKeyDictionary
+
         self.was_low = False
         self._constants = WeakIdKeyDictionary()
 
@@ -112,4 +143,4 @@ class Precision:
             return
         if self.was_low or "empty" in str(func):
             return
-        self.was_low = any(tensor.dtype in _LOW for tensor in outputs)
+        self.was_low = any(dtype_name(tensor.dtype) in _LOW for tensor in outputs)

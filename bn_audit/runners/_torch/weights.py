@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import torch
-from torch.nn.parameter import is_lazy
+from typing import TYPE_CHECKING
 
 from bn_audit.alignment.keys import Side, Spec, align_keys, best_prefixes
 from bn_audit.errors import RunError
 from bn_audit.runners._torch.arrays import dtype_name
 from bn_audit.runners._torch.calling import models_errors
 from bn_audit.runners._torch.files import state_dicts
+
+if TYPE_CHECKING:
+    import torch
 
 
 def load_weights(module: torch.nn.Module, path: str, *, trust: bool) -> tuple[str, ...]:
@@ -55,4 +57,7 @@ def _spec(tensor: torch.Tensor) -> Spec:
 
 
 def _is_set(tensor: object) -> bool:
+    import torch
+    from torch.nn.parameter import is_lazy
+
     return isinstance(tensor, torch.Tensor) and not is_lazy(tensor)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
-
-import torch
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from bn_audit.runners._torch.layers import type_name_of
 from bn_audit.runners._torch.watching import Tensors
 from bn_audit.subject.observation import Place
 
-Leaving = Callable[[str, torch.nn.Module, object], None]
+if TYPE_CHECKING:
+    import torch
+
+
+Leaving: TypeAlias = "Callable[[str, torch.nn.Module, object], None]"
 """Called with path, module and output when a module returns."""
 
-Entering = Callable[[str, torch.nn.Module], None]
+Entering: TypeAlias = "Callable[[str, torch.nn.Module], None]"
 
 
 class Whereabouts:
@@ -29,6 +32,8 @@ class Whereabouts:
     def __init__(
         self, module: torch.nn.Module, on_leave: Leaving | None = None, on_enter: Entering | None = None
     ) -> None:
+        import torch
+
         self._module = module
         self._on_leave = on_leave
         self._on_enter = on_enter
@@ -38,10 +43,12 @@ class Whereabouts:
     @contextlib.contextmanager
     def watching(self) -> Iterator[Callable[..., object]]:
         """Give what runs the module, with hooks attached to its parts inside the block."""
+        import torch
+
         if isinstance(self._module, torch.jit.ScriptModule):
             yield self._module
         elif isinstance(self._module, torch.fx.GraphModule) and has_stacks(self._module):
-            yield self._interpreted
+            yield partial(self._interpreted, self._module)
         else:
             handles = list(self._hooks())
             try:
@@ -63,6 +70,8 @@ class Whereabouts:
     @property
     def has_modules(self) -> bool:
         """Whether modules can be seen entering and leaving."""
+        import torch
+
         return not isinstance(self._module, torch.jit.ScriptModule | torch.fx.GraphModule)
 
     def paths(self) -> Sequence[str]:
@@ -70,6 +79,8 @@ class Whereabouts:
         return [path for path, _ in self._stack]
 
     def _hooks(self) -> Iterator[Any]:
+        import torch
+
         for path, child in self._module.named_modules():
             if isinstance(child, torch.jit.ScriptModule):
                 continue
@@ -89,29 +100,25 @@ class Whereabouts:
             yield child.register_forward_pre_hook(enter)
             yield child.register_forward_hook(leave, always_call=True)
 
-    def _interpreted(self, *arguments: object, **named: object) -> object:
-        module = self._module
-        assert_graph = module if isinstance(module, torch.fx.GraphModule) else None
-        if assert_graph is None:
-            return module(*arguments, **named)
-        return _Follower(assert_graph, self._stack).run(*torch.utils._pytree.tree_leaves((arguments, named)))
+    def _interpreted(self, graph: torch.fx.GraphModule, /, *arguments: object, **named: object) -> object:
+        import torch
+
+        return _follower(graph, self._stack).run(*torch.utils._pytree.tree_leaves((arguments, named)))
 
 
-class _Follower(torch.fx.Interpreter):
-    """Runs a graph node by node and notes the module that each came from."""
+def _follower(module: torch.fx.GraphModule, stack: list[tuple[str, str]]) -> torch.fx.Interpreter:
+    """Return what runs a graph node by node and notes the module that each came from."""
+    import torch
 
-    def __init__(self, module: torch.fx.GraphModule, stack: list[tuple[str, str]]) -> None:
-        super().__init__(module)
-        self._stack = stack
+    class Follower(torch.fx.Interpreter):
+        def run(self, *leaves: object) -> object:  # type: ignore[override]
+            return super().run(*leaves, enable_io_processing=False)
 
-    def run(self, *leaves: object) -> object:  # type: ignore[override]
-        """Run the graph on the flattened arguments."""
-        return super().run(*leaves, enable_io_processing=False)
+        def run_node(self, n: torch.fx.Node) -> object:
+            stack[:] = [*stack[:1], *_stack_of(n)]
+            return super().run_node(n)
 
-    def run_node(self, n: torch.fx.Node) -> object:
-        """Run one node."""
-        self._stack[:] = [*self._stack[:1], *_stack_of(n)]
-        return super().run_node(n)
+    return Follower(module)
 
 
 def has_stacks(module: torch.fx.GraphModule) -> bool:
