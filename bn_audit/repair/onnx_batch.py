@@ -10,7 +10,7 @@ from bn_audit.containers.source import Source
 from bn_audit.errors import RunError
 from bn_audit.runners._onnx.freeing import fixed_size, freed, stated_batch
 from bn_audit.runners._onnx.inputs import input_specs
-from bn_audit.runners._onnx.loading import Model, load
+from bn_audit.runners._onnx.loading import Model, copied, load
 from bn_audit.runners._onnx.runtime import Runtime
 from bn_audit.runners._onnx.verifying import is_same_model
 from bn_audit.subject.run import InputSpec
@@ -78,8 +78,7 @@ def _is_verified(model: Model, free: Model, specs: Sequence[InputSpec], size: in
 def _with_tensors(graph: Proto, other: Proto) -> Proto:
     """Return a copy of `graph` with the tensors of `other` in place of its own of the same names."""
     theirs = {tensor.name: tensor for tensor in other.graph.initializer}
-    copy = type(graph)()
-    copy.CopyFrom(graph)
+    copy = copied(graph)
     del copy.graph.initializer[:]
     copy.graph.initializer.extend(theirs.get(tensor.name, tensor) for tensor in graph.graph.initializer)
     return copy

@@ -21,7 +21,7 @@ from bn_audit.repair.changes import Change, Repair
 from bn_audit.repair.onnx_batch import free_batch_size
 from bn_audit.repair.pickled import NAMED
 from bn_audit.runners._onnx.batch_norms import batch_norms, set_mode
-from bn_audit.runners._onnx.loading import MAX_MESSAGE_BYTES
+from bn_audit.runners._onnx.loading import MAX_MESSAGE_BYTES, copied, opset_of
 from bn_audit.runners._onnx.naming import bodies, node_names, place
 from bn_audit.subject.norm import NormLayer
 from bn_audit.subject.report import Report
@@ -109,7 +109,7 @@ def _parsed(target: FileTarget) -> Proto:
 def _set_norms(work: _Work) -> None:
     wanted = work.places(*TRAINING_FORM)
     layers = {norm.node: norm for norm in work.subject.norms if norm.node}
-    nodes = {norm.node: norm for norm in batch_norms(work.proto, _opset(work.proto), ())}
+    nodes = {norm.node: norm for norm in batch_norms(work.proto, opset_of(work.proto), ())}
     read = {name for node in work.proto.graph.node for name in _read(node)}
     read |= {value.name for value in work.proto.graph.output}
     for name in sorted(wanted, key=lambda name: nodes[name].index if name in nodes else -1):
@@ -125,7 +125,7 @@ def _set_norms(work: _Work) -> None:
         if norm is None or problem is not None:
             work.refused.append(f"{name}: {problem}: export the model again after eval()")
             continue
-        set_mode(work.proto, _opset(work.proto), [norm], training=False)
+        set_mode(work.proto, opset_of(work.proto), [norm], training=False)
         _drop_declarations(work.proto)
         work.changes.append(
             Change(path=norm.path or name, what="training form -> inference form", type_name="BatchNormalization")
@@ -175,7 +175,7 @@ def _remove_dropout(work: _Work) -> None:
             else:
                 kept.pop()
                 _redirect(work.proto, node.output[0], node.input[0])
-    copies = [_copied(node) for node in kept]
+    copies = [copied(node) for node in kept]
     del work.proto.graph.node[:]
     work.proto.graph.node.extend(copies)
     others = [name for name in wanted if name not in names]
@@ -200,7 +200,7 @@ def _redirect(proto: Proto, old: str, new: str) -> None:
 def _drop_declarations(proto: Proto) -> None:
     """Forget the declared shapes of values that no node makes any more."""
     made = {name for node in proto.graph.node for name in node.output}
-    kept = [_copied(value) for value in proto.graph.value_info if value.name in made]
+    kept = [copied(value) for value in proto.graph.value_info if value.name in made]
     del proto.graph.value_info[:]
     proto.graph.value_info.extend(kept)
 
@@ -211,16 +211,6 @@ def _read(node: Proto) -> Iterator[str]:
         yield from (value.name for value in body.output)
         for inner in body.node:
             yield from _read(inner)
-
-
-def _opset(proto: Proto) -> int:
-    return max((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), default=1)
-
-
-def _copied(message: Proto) -> Proto:
-    copy = type(message)()
-    copy.CopyFrom(message)
-    return copy
 
 
 def _write(proto: Proto, folder: Path, path: Path) -> None:

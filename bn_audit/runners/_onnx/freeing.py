@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 from bn_audit.runners._onnx.dependence import varying_values
 from bn_audit.runners._onnx.folding_sizes import SIZED, fold_sizes
-from bn_audit.runners._onnx.loading import Model
+from bn_audit.runners._onnx.loading import Model, copied
 from bn_audit.runners._onnx.shapes import Shape, batch_place, inferred_shapes, open_declarations
 from bn_audit.subject.run import InputSpec
 
@@ -112,7 +112,7 @@ class _Freeing:
                     self.done.add(key)
                     progress = True
             nodes.append(node)
-        copies = [_copied(node) for node in nodes]
+        copies = [copied(node) for node in nodes]
         del self.proto.graph.node[:]
         self.proto.graph.node.extend(copies)
         return progress and not self.is_stuck
@@ -259,9 +259,3 @@ class _Freeing:
         axes = [axis for axis, size in enumerate(small) if size * OTHER_SIZE == large[axis] * self.size]
         changed = [axis for axis, size in enumerate(small) if size != large[axis]]
         return changed[0] if len(changed) == 1 and changed[0] in axes else None
-
-
-def _copied(node: Proto) -> Proto:
-    copy = type(node)()
-    copy.CopyFrom(node)
-    return copy

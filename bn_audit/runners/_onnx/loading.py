@@ -75,13 +75,23 @@ class Model:
     @property
     def opset(self) -> int:
         """Version of ONNX's own operators."""
-        return max((entry.version for entry in self.proto.opset_import if entry.domain in ("", "ai.onnx")), default=1)
+        return opset_of(self.proto)
 
     def edited(self) -> Model:
         """Return a model with a message of its own, which may be changed; the weights are the same ones."""
-        copy = type(self.proto)()
-        copy.CopyFrom(self.proto)
-        return replace(self, proto=copy)
+        return replace(self, proto=copied(self.proto))
+
+
+def copied(message: Proto) -> Proto:
+    """Return a message of its own with the same content."""
+    copy = type(message)()
+    copy.CopyFrom(message)
+    return copy
+
+
+def opset_of(proto: Proto) -> int:
+    """Return the version of ONNX's own operators that a model states."""
+    return max((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), default=1)
 
 
 def load(path: str) -> Model:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from bn_audit.containers.onnx_file.tensors import DTYPES
 from bn_audit.runners._onnx.backend import Forward
 from bn_audit.runners._onnx.dependence import Proto
+from bn_audit.runners._onnx.loading import copied
 from bn_audit.subject.run import Array, Batch
 from bn_audit.subject.tensor import ITEM_SIZES
 
@@ -53,8 +54,7 @@ def value_sizes(proto: Proto, batch: Batch) -> dict[str, int]:
     """Return the bytes of every value whose shape follows from the shapes of a batch."""
     import onnx
 
-    shaped = type(proto)()
-    shaped.CopyFrom(proto)
+    shaped = copied(proto)
     del shaped.graph.value_info[:]
     for value in shaped.graph.input:
         if value.name in batch:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
+from bn_audit.runners._onnx.loading import copied
+
 Proto: TypeAlias = Any
 """A message of the onnx package."""
 
@@ -19,8 +21,7 @@ def inferred_shapes(proto: Proto, sizes: Mapping[str, int]) -> dict[str, Shape]:
     """Return the shape of every value where it is known, with the first axis of these inputs as given."""
     import onnx
 
-    model = type(proto)()
-    model.CopyFrom(proto)
+    model = copied(proto)
     if sizes:
         open_declarations(model, sizes)
         for value in model.graph.input:
