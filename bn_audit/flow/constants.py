@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bn_audit.errors import ArtifactError
-from bn_audit.flow.cells import EACH, LINE, LOW, LOWEST, SAME, ZERO, Cells, grid, uniform
+from bn_audit.flow.cells import EACH, LINE, LOW, LOWEST, SAME, ZERO, Cells, UndecidableError, grid, uniform
 from bn_audit.flow.spans import Span, span_of
 from bn_audit.flow.tokens import Bits, digest, token
 from bn_audit.subject.tensor import TensorRef, decode
@@ -23,6 +23,8 @@ MAX_FOLDED = 1 << 16
 """Elements of an operand up to which constants are computed; larger ones are followed without values."""
 MAX_SPANS = 4096
 """Cells of a constant up to which its range is found."""
+MAX_COPIED = 1 << 20
+"""Elements of a constant that is made or rearranged; larger ones are followed without values."""
 SMALL = 256
 """Elements up to which an initialiser is known by its values; larger ones by name."""
 
@@ -208,6 +210,13 @@ class Constant:
         if distinct.dtype.kind == "f":
             forms[distinct <= LOWEST_SCORE] = LOWEST
         return forms[places.reshape(-1)]
+
+
+def small(array: Array) -> Array:
+    """Refuse arrays that would be copied at length."""
+    if array.size > MAX_COPIED:
+        raise UndecidableError("too many elements")
+    return array
 
 
 def thinned(values: Array) -> Array:

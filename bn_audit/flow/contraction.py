@@ -121,3 +121,19 @@ def matrix_product(seed: object, left: Operand, right: Operand) -> Cells:
     if left.shape[-1] != right.shape[-2 if len(right.shape) > 1 else -1]:
         raise ShapeConflictError(f"cannot multiply {left.shape} by {right.shape}")
     return contracted(seed, [left, right], [left_term, right_term], out)
+
+
+def without_ellipsis(terms: Sequence[str], operands: Sequence[Operand]) -> list[str]:
+    """Return the terms with digits for the axes that an ellipsis stands for, counted from the back."""
+    result = []
+    for term, operand in zip(terms, operands, strict=False):
+        hidden = len(operand.shape) - len(term.replace("...", ""))
+        if not 0 <= hidden <= 9:
+            raise ShapeConflictError(f"the term {term!r} does not fit an operand of {len(operand.shape)} axes")
+        result.append(term.replace("...", "9876543210"[10 - hidden :]))
+    return result
+
+
+def hidden_axes(terms: Sequence[str]) -> str:
+    """Return the digits of the longest ellipsis, which stand for it in the result."""
+    return max(("".join(letter for letter in term if letter.isdigit()) for term in terms), key=len, default="")

@@ -34,6 +34,13 @@ MAX_REPEATED = 1 << 13
 """Elements along regrouped axes up to which a constant keeps a cell for each."""
 
 
+def axis_of(axis: int, rank: int) -> int:
+    """Return an axis counted from the front."""
+    if not -rank <= axis < max(rank, 1):
+        raise ShapeConflictError(f"there is no axis {axis} among {rank}")
+    return axis % rank if rank else 0
+
+
 def transposed(cells: Cells, order: Sequence[int]) -> Cells:
     """Return the array with its axes in another order."""
     lines = [axis for axis in order if cells.kinds[axis] == LINE]

@@ -15,6 +15,7 @@ from bn_audit.flow.algebra import Operand, as_cells
 from bn_audit.flow.call import Call, Result
 from bn_audit.flow.cells import Cells, ShapeConflictError, UndecidableError
 from bn_audit.flow.constants import Array, Constant
+from bn_audit.flow.movement import axis_of
 from bn_audit.flow.values import Value, known, operand
 from bn_audit.subject.graph import AttributeValue, InputRef
 
@@ -214,13 +215,6 @@ Entry: TypeAlias = Callable[[Arguments], Result]
 """What an operator does to cells."""
 Computation: TypeAlias = "Callable[[Arguments], Array | tuple[Array, ...]]"
 """What an operator computes from constants."""
-
-
-def axis_of(axis: int, rank: int) -> int:
-    """Return an axis counted from the front."""
-    if not -rank <= axis < max(rank, 1):
-        raise ShapeConflictError(f"there is no axis {axis} among {rank}")
-    return axis % rank if rank else 0
 
 
 def named(names: str, function: Entry) -> Iterator[tuple[str, Entry]]:

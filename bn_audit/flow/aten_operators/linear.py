@@ -15,7 +15,7 @@ from bn_audit.flow.cells import EACH, Cells, ShapeConflictError, UndecidableErro
 from bn_audit.flow.choice import chosen
 from bn_audit.flow.coarsening import fitting
 from bn_audit.flow.constants import Constant
-from bn_audit.flow.contraction import contracted, matrix_product
+from bn_audit.flow.contraction import contracted, hidden_axes, matrix_product, without_ellipsis
 from bn_audit.flow.movement import reshaped, tiled, transposed
 from bn_audit.flow.reduction import normalised, reduced, softmax
 from bn_audit.flow.values import operand
@@ -75,8 +75,8 @@ def outer(arguments: Arguments) -> Result:
 def einsum(arguments: Arguments) -> Result:
     operands = arguments.operands("tensors")
     left, arrow, out = arguments.text("equation", "").replace(" ", "").partition("->")
-    terms = _without_ellipsis(left.split(","), operands)
-    dots = max(("".join(letter for letter in term if letter.isdigit()) for term in terms), key=len, default="")
+    terms = without_ellipsis(left.split(","), operands)
+    dots = hidden_axes(terms)
     letters = "".join(terms)
     if not arrow:
         out = dots + "".join(sorted(x for x in set(letters) if letters.count(x) == 1 and x.isalpha()))
@@ -86,17 +86,6 @@ def einsum(arguments: Arguments) -> Result:
     if any(len(set(term)) != len(term) for term in terms):
         raise UndecidableError("an einsum takes a diagonal")
     return contracted(("einsum", tuple(terms), out), fitting(operands, terms), terms, out)
-
-
-def _without_ellipsis(terms: list[str], operands: list[Operand]) -> list[str]:
-    """Return the terms with digits for the axes that an ellipsis stands for, counted from the back."""
-    result = []
-    for term, array in zip(terms, operands, strict=False):
-        hidden = len(array.shape) - len(term.replace("...", ""))
-        if not 0 <= hidden <= 9:
-            raise ShapeConflictError(f"the term {term!r} does not fit an operand of {len(array.shape)} axes")
-        result.append(term.replace("...", "9876543210"[10 - hidden :]))
-    return result
 
 
 def bilinear(arguments: Arguments) -> Result:

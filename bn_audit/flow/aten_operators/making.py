@@ -9,9 +9,8 @@ import numpy as np
 from bn_audit.flow.aten_operators.arguments import Arguments, Computation, computed
 from bn_audit.flow.aten_operators.arithmetic import spread
 from bn_audit.flow.aten_operators.creating import shape_of
-from bn_audit.flow.aten_operators.rearranging import MAX_COPIED, small
 from bn_audit.flow.cells import UndecidableError
-from bn_audit.flow.constants import Array
+from bn_audit.flow.constants import MAX_COPIED, Array, small
 
 
 def filled(arguments: Arguments) -> Array:

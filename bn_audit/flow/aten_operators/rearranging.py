@@ -6,22 +6,13 @@ import math
 
 import numpy as np
 
-from bn_audit.flow.aten_operators.arguments import Arguments, Computation, axis_of, computed
+from bn_audit.flow.aten_operators.arguments import Arguments, Computation, computed
 from bn_audit.flow.aten_operators.shaping import opened_sizes, sizes_of
 from bn_audit.flow.aten_operators.splitting import bounds, equal_parts, place_of
 from bn_audit.flow.cells import ShapeConflictError, UndecidableError
-from bn_audit.flow.constants import Array, thinned
+from bn_audit.flow.constants import MAX_COPIED, Array, small, thinned
+from bn_audit.flow.movement import axis_of
 from bn_audit.flow.values import known
-
-MAX_COPIED = 1 << 20
-"""Elements of a constant that is made or rearranged; larger ones are followed without values."""
-
-
-def small(array: Array) -> Array:
-    """Refuse arrays that would be copied at length."""
-    if array.size > MAX_COPIED:
-        raise UndecidableError("too many elements")
-    return array
 
 
 def view(arguments: Arguments) -> Array:

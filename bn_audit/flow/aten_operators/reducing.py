@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bn_audit.flow.algebra import Operand, as_cells, pointwise
-from bn_audit.flow.aten_operators.arguments import Arguments, Table, axis_of, rows
+from bn_audit.flow.aten_operators.arguments import Arguments, Table, rows
 from bn_audit.flow.call import Result
 from bn_audit.flow.cells import LINE, SAME, Cells, ShapeConflictError, UndecidableError
-from bn_audit.flow.movement import broadcast, reshaped
+from bn_audit.flow.movement import axis_of, broadcast, reshaped
 from bn_audit.flow.reduction import normalised, reduced, running, softmax
 from bn_audit.flow.tokens import mixed, token
 

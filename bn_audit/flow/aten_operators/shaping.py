@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from bn_audit.flow.algebra import as_cells
-from bn_audit.flow.aten_operators.arguments import Arguments, Table, axis_of, rows
+from bn_audit.flow.aten_operators.arguments import Arguments, Table, rows
 from bn_audit.flow.call import Result
 from bn_audit.flow.cells import Cells, ShapeConflictError, UndecidableError
-from bn_audit.flow.movement import broadcast, reshaped, sliced, squeezed, taken, tiled, transposed
+from bn_audit.flow.movement import axis_of, broadcast, reshaped, sliced, squeezed, taken, tiled, transposed
 
 
 def view(arguments: Arguments) -> Result:

@@ -12,8 +12,7 @@ from bn_audit.flow.cells import Cells, UndecidableError, may, uniform
 from bn_audit.flow.choice import chosen
 from bn_audit.flow.constants import Constant
 from bn_audit.flow.joining import concatenated
-from bn_audit.flow.movement import reshaped, sliced, transposed
-from bn_audit.flow.onnx_operators.shaping import axis_of
+from bn_audit.flow.movement import axis_of, reshaped, sliced, transposed
 from bn_audit.flow.reduction import reduced
 from bn_audit.flow.tokens import token
 from bn_audit.flow.values import Lost, Value, operand

@@ -12,10 +12,9 @@ from bn_audit.flow.call import Call, Handler, Result
 from bn_audit.flow.cells import EACH, LINE, SAME, Cells, ShapeConflictError, UndecidableError
 from bn_audit.flow.joining import padded
 from bn_audit.flow.lookup import any_of, looked_up
-from bn_audit.flow.movement import reshaped, sliced, taken
+from bn_audit.flow.movement import axis_of, reshaped, sliced, taken
 from bn_audit.flow.onnx_operators.indexing import indices_at
 from bn_audit.flow.onnx_operators.reducing import spread_line
-from bn_audit.flow.onnx_operators.shaping import axis_of
 from bn_audit.flow.reduction import reduced
 from bn_audit.flow.tokens import mixed, token
 

@@ -26,8 +26,7 @@ from bn_audit.flow.cells import (
 from bn_audit.flow.choice import chosen
 from bn_audit.flow.constants import Array, Constant
 from bn_audit.flow.lookup import chosen_along, gathered, looked_up, picked, put
-from bn_audit.flow.movement import broadcast, reshaped, sliced, taken
-from bn_audit.flow.onnx_operators.shaping import axis_of
+from bn_audit.flow.movement import axis_of, broadcast, reshaped, sliced, taken
 from bn_audit.flow.overwriting import put_by_data, written
 from bn_audit.flow.reduction import reduced
 from bn_audit.flow.tokens import mixed, token

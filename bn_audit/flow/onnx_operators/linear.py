@@ -8,7 +8,7 @@ from bn_audit.flow.algebra import Operand, added, as_cells, product
 from bn_audit.flow.call import Call, Handler, Result
 from bn_audit.flow.cells import Cells, ShapeConflictError
 from bn_audit.flow.constants import Constant
-from bn_audit.flow.contraction import contracted, matrix_product
+from bn_audit.flow.contraction import contracted, hidden_axes, matrix_product, without_ellipsis
 from bn_audit.flow.lookup import gathered
 from bn_audit.flow.movement import reshaped, transposed
 from bn_audit.flow.reduction import reduced
@@ -33,32 +33,17 @@ def einsum(call: Call) -> Result:
     equation = call.text("equation", "").replace(" ", "")
     operands = call.operands()
     left, arrow, out = equation.partition("->")
-    terms = _without_ellipsis(left.split(","), operands)
+    terms = without_ellipsis(left.split(","), operands)
     if not arrow:
         letters = "".join(terms)
         out = "".join(sorted(letter for letter in set(letters) if letters.count(letter) == 1 and letter.isalpha()))
-        out = _dots(terms) + out
+        out = hidden_axes(terms) + out
     else:
-        out = out.replace("...", _dots(terms))
+        out = out.replace("...", hidden_axes(terms))
     if len(terms) != len(operands):
         raise ShapeConflictError(f"{len(operands)} operands for the equation {equation!r}")
     singles = [_diagonal(operand, term) for operand, term in zip(operands, terms, strict=True)]
     return contracted(call.seed, [operand for operand, _ in singles], [term for _, term in singles], out)
-
-
-def _without_ellipsis(terms: list[str], operands: list[Operand]) -> list[str]:
-    """Return the terms with digits for the axes that an ellipsis stands for, counted from the back."""
-    result = []
-    for term, operand in zip(terms, operands, strict=False):
-        hidden = len(operand.shape) - len(term.replace("...", ""))
-        if not 0 <= hidden <= 9:
-            raise ShapeConflictError(f"the term {term!r} does not fit an operand of {len(operand.shape)} axes")
-        result.append(term.replace("...", "9876543210"[10 - hidden :]))
-    return result
-
-
-def _dots(terms: list[str]) -> str:
-    return max(("".join(letter for letter in term if letter.isdigit()) for term in terms), key=len, default="")
 
 
 def _diagonal(operand: Operand, term: str) -> tuple[Operand, str]:

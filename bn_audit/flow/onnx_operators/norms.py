@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from bn_audit.flow.algebra import Operand, added, as_cells, pointwise, product
 from bn_audit.flow.call import Call, Handler, Result
 from bn_audit.flow.cells import Cells
-from bn_audit.flow.movement import reshaped
+from bn_audit.flow.movement import axis_of, reshaped
 from bn_audit.flow.onnx_operators.linear import per_channel
-from bn_audit.flow.onnx_operators.shaping import axis_of
 from bn_audit.flow.reduction import dropped, normalised, reduced, softmax
 
 Pair = tuple[Operand | None, Operand | None]

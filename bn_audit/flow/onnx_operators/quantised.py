@@ -10,10 +10,9 @@ from bn_audit.flow.cells import Cells
 from bn_audit.flow.constants import Constant
 from bn_audit.flow.contraction import contracted, matrix_product
 from bn_audit.flow.joining import concatenated
-from bn_audit.flow.movement import reshaped
+from bn_audit.flow.movement import axis_of, reshaped
 from bn_audit.flow.onnx_operators.linear import convolution, global_pool, pool, with_bias
 from bn_audit.flow.onnx_operators.recurrent import unrolled
-from bn_audit.flow.onnx_operators.shaping import axis_of
 from bn_audit.flow.reduction import reduced, softmax
 
 

@@ -10,19 +10,10 @@ import numpy as np
 from bn_audit.flow.algebra import broadcast_shape
 from bn_audit.flow.call import Call, Evaluator
 from bn_audit.flow.cells import UndecidableError
-from bn_audit.flow.constants import Array, thinned
+from bn_audit.flow.constants import MAX_COPIED, Array, small, thinned
+from bn_audit.flow.movement import axis_of
 from bn_audit.flow.onnx_operators.arithmetic import TYPES, spread
-from bn_audit.flow.onnx_operators.shaping import axes_of, axis_of, even_sizes, reshape_target
-
-MAX_COPIED = 1 << 20
-"""Elements of a constant that is rearranged; larger ones are followed without values."""
-
-
-def small(array: Array) -> Array:
-    """Refuse arrays that would be copied at length."""
-    if array.size > MAX_COPIED:
-        raise UndecidableError("too many elements")
-    return array
+from bn_audit.flow.onnx_operators.shaping import axes_of, even_sizes, reshape_target
 
 
 def reshape(call: Call, arrays: list[Array]) -> Array:

@@ -7,8 +7,8 @@ from dataclasses import replace
 from bn_audit.flow.algebra import Operand, as_cells
 from bn_audit.flow.call import Call, Handler, Result
 from bn_audit.flow.cells import LINE, SAME, Cells, ShapeConflictError
-from bn_audit.flow.movement import broadcast
-from bn_audit.flow.onnx_operators.shaping import axes_of, axis_of
+from bn_audit.flow.movement import axis_of, broadcast
+from bn_audit.flow.onnx_operators.shaping import axes_of
 from bn_audit.flow.reduction import reduced, running
 from bn_audit.flow.spans import between
 from bn_audit.flow.tokens import mixed, token

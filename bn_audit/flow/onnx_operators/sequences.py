@@ -8,8 +8,8 @@ from bn_audit.flow.algebra import as_cells
 from bn_audit.flow.call import Call, Handler, Result
 from bn_audit.flow.cells import UndecidableError
 from bn_audit.flow.joining import concatenated
-from bn_audit.flow.movement import reshaped
-from bn_audit.flow.onnx_operators.shaping import axis_of, pieces
+from bn_audit.flow.movement import axis_of, reshaped
+from bn_audit.flow.onnx_operators.shaping import pieces
 from bn_audit.flow.values import Several, operand
 
 MAX_PARTS = 256

@@ -11,14 +11,7 @@ from bn_audit.flow.algebra import Operand, as_cells
 from bn_audit.flow.call import Call, Handler, Result
 from bn_audit.flow.cells import Cells, ShapeConflictError
 from bn_audit.flow.joining import concatenated, padded
-from bn_audit.flow.movement import broadcast, reshaped, sliced, squeezed, tiled, transposed
-
-
-def axis_of(axis: int, rank: int) -> int:
-    """Return an axis counted from the front."""
-    if not -rank <= axis < max(rank, 1):
-        raise ShapeConflictError(f"there is no axis {axis} among {rank}")
-    return axis % rank if rank else 0
+from bn_audit.flow.movement import axis_of, broadcast, reshaped, sliced, squeezed, tiled, transposed
 
 
 def axes_of(call: Call, index: int, rank: int) -> tuple[int, ...] | None:
