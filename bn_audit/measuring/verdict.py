@@ -30,7 +30,7 @@ from bn_audit.measuring.tabulation import input_rows, output_rows, size_rows
 from bn_audit.running import Figures, Plan, Session
 from bn_audit.subject import observation as words
 from bn_audit.subject.observation import Observation, Place, SizeResult
-from bn_audit.subject.run import Job
+from bn_audit.subject.run import Calls, Job
 
 
 def judged(job: Job, session: Session, plan: Plan, figures: Mapping[str, Figures]) -> Observation:
@@ -180,7 +180,7 @@ def _with_places(plain: Observation, figures: Mapping[str, Figures]) -> Observat
         restored_by=restoration.paths if restoration else (),
         norm_calls=calls.norm_calls if calls else None,
         registered_norms=calls.registered if calls else None,
-        unregistered_norms=calls.unregistered if calls else (),
+        unregistered_norms=_unregistered(calls) if calls else (),
         ungated_dropout=calls.ungated_dropout if calls else (),
     )
     if localisation is None:
@@ -194,6 +194,11 @@ def _with_places(plain: Observation, figures: Mapping[str, Figures]) -> Observat
         profile=localisation.profile,
         quantised_dynamically=is_content and _is_one_of(first, calls.dynamic_ranges if calls else ()),
     )
+
+
+def _unregistered(calls: Calls) -> tuple[Place, ...]:
+    """Return the places outside the registry that use the batch; with statistics of their own they evaluate."""
+    return tuple(place for place in calls.unregistered if place in calls.batch_statistics)
 
 
 def _is_one_of(place: Place | None, places: tuple[Place, ...]) -> bool:

@@ -170,7 +170,7 @@ class Observation:
         padding_effect: Of padding an input to a larger companion; None where inputs cannot be padded.
         norm_calls: Norm calls of one forward pass.
         registered_norms: Norm layers registered in the model that were called.
-        unregistered_norms: Where norm calls happen that no registered layer accounts for.
+        unregistered_norms: Where norm calls use the batch's statistics and no registered layer accounts for them.
         ungated_dropout: Where functional dropout drew in evaluation mode.
         drifting: Tensors which the runtime overwrites, so that identical calls drift.
         fixed_batch: The only batch size that the model takes; None where it takes several.
