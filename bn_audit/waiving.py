@@ -32,10 +32,21 @@ def applying(waivers: Iterable[Waiver], source: str) -> tuple[Waiver, ...]:
     return tuple(chosen)
 
 
+def declaring(waivers: Iterable[Waiver], source: str, day: date) -> tuple[Waiver, ...]:
+    """Return the waivers that declare a design for a source on a day."""
+    return tuple(
+        waiver for waiver in applying(waivers, source) if waiver.intent is not None and not _is_expired(waiver, day)
+    )
+
+
 def declared(waivers: Iterable[Waiver], source: str, day: date) -> frozenset[Design]:
     """Return the designs that waivers declare for a source on a day."""
-    valid = (waiver for waiver in applying(waivers, source) if not _is_expired(waiver, day))
-    return frozenset(waiver.intent for waiver in valid if waiver.intent is not None)
+    return frozenset(waiver.intent for waiver in declaring(waivers, source, day) if waiver.intent is not None)
+
+
+def is_about(waiver: Waiver, place: Location) -> bool:
+    """Return whether a waiver is about a place: about every one, or by a pattern that matches it."""
+    return waiver.layer is None or any(fnmatchcase(name, waiver.layer) for name in _names(place))
 
 
 def waive(report: Report, waivers: Sequence[Waiver], day: date) -> tuple[Report, frozenset[Waiver]]:
@@ -110,7 +121,7 @@ def _covers(waiver: Waiver, finding: Finding, place: Location, norms: _Places) -
     own = {(place.model, place.path, None), (place.model, "", place.node)}
     if waiver.intent is Design.BATCH_STATISTICS and not own & norms:
         return False  # a design that uses batch statistics mixes samples nowhere but in norm layers
-    return waiver.layer is None or any(fnmatchcase(name, waiver.layer) for name in _names(place))
+    return is_about(waiver, place)
 
 
 _Places = frozenset[tuple[str, str, str | None]]

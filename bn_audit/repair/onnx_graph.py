@@ -23,6 +23,7 @@ from bn_audit.repair.pickled import NAMED
 from bn_audit.runners._onnx.batch_norms import batch_norms, set_mode
 from bn_audit.runners._onnx.loading import MAX_MESSAGE_BYTES, copied, opset_of
 from bn_audit.runners._onnx.naming import bodies, node_names, place
+from bn_audit.subject.finding import Location
 from bn_audit.subject.norm import NormLayer
 from bn_audit.subject.report import Report
 from bn_audit.subject.subject import Subject
@@ -34,8 +35,8 @@ TRAINING_FORM = ("BN301", "BN302")
 DROPOUT = ("BN504", "BN311")
 BUILT_IN = ("BN404",)
 
-Keeps = Callable[[str, str], str | None]
-"""Returns, from path and operator, the reason for which a node stays as it is; None where it does not."""
+Keeps = Callable[[Location, str], str | None]
+"""Returns, from place and operator, the reason for which a node stays as it is; None where it does not."""
 
 REMEDIES = {
     "BN303": "its outputs contradict its mode: export the model again after eval()",
@@ -114,7 +115,9 @@ def _set_norms(work: _Work) -> None:
     read |= {value.name for value in work.proto.graph.output}
     for name in sorted(wanted, key=lambda name: nodes[name].index if name in nodes else -1):
         norm = nodes.get(name)
-        reason = work.keeps(norm.path, "BatchNormalization") if norm is not None else None
+        reason = (
+            work.keeps(Location(path=norm.path, node=norm.node), "BatchNormalization") if norm is not None else None
+        )
         if reason is not None:
             work.remarks.append(f"{name} stays in training form: {reason}")
             continue
@@ -161,7 +164,7 @@ def _remove_dropout(work: _Work) -> None:
         if name not in wanted or node.op_type != "Dropout" or node.domain:
             continue
         where = place(node).path or name
-        reason = work.keeps(where, "Dropout")
+        reason = work.keeps(Location(path=where, node=name), "Dropout")
         if reason is not None:
             work.remarks.append(f"{where} stays switched on: {reason}")
         elif any(item in read or item in outputs for item in node.output[1:] if item):

@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from fnmatch import fnmatchcase
 
-from bn_audit.alignment.naming import paths_above
 from bn_audit.containers.target import FileTarget
 from bn_audit.errors import UsageError
 from bn_audit.opening import format_of, opened_target
 from bn_audit.repair.changes import Repair
 from bn_audit.repair.flags import Flag
 from bn_audit.subject.design import Design
-from bn_audit.subject.finding import Finding, Severity
+from bn_audit.subject.finding import Finding, Location, Severity
 from bn_audit.subject.report import Report
 from bn_audit.subject.subject import Form, Subject
 from bn_audit.subject.waiver import Waiver
-from bn_audit.waiving import applying, today
+from bn_audit.waiving import declaring, is_about, today
 
 ADVICE = {
     "exported-program": "the mode of an exported program is part of its code: export the model again after eval()",
@@ -48,7 +46,9 @@ def planned(path: str, report: Report, *, waivers: Sequence[Waiver] = (), free_b
         if not isinstance(target, FileTarget):
             raise UsageError(f"{path}: not a file: a factory is repaired in its own code")
         found = format_of(target)
-        repair = _planned(target, found.read(target), report, _Kept(applying(waivers, path)), free_batch=free_batch)
+        repair = _planned(
+            target, found.read(target), report, _Kept(declaring(waivers, path, today())), free_batch=free_batch
+        )
         yield _with_what_is_left(repair, report)
 
 
@@ -89,24 +89,15 @@ class _Kept:
     """What declared designs keep in training mode: dropout for sampling, norms that use the batch on purpose."""
 
     def __init__(self, waivers: Sequence[Waiver]) -> None:
-        self._waivers = [
-            waiver
-            for waiver in waivers
-            if waiver.intent is not None and (waiver.expires is None or waiver.expires >= today())
-        ]
+        self._waivers = waivers
 
     def of_flag(self, flag: Flag) -> str | None:
         """Return the reason for which a module keeps its flag."""
-        return self.reason(flag.path, flag.type_name)
+        return self.reason(Location(model=flag.route, path=flag.path), flag.type_name)
 
-    def reason(self, path: str, type_name: str) -> str | None:
+    def reason(self, place: Location, type_name: str) -> str | None:
         """Return the reason for which a module or node stays as it is."""
-        is_dropout = "dropout" in type_name.lower()
-        for waiver in self._waivers:
-            if is_dropout != (waiver.intent is Design.MC_DROPOUT):
-                continue
-            if not is_dropout and "norm" not in type_name.lower():
-                continue
-            if waiver.layer is None or any(fnmatchcase(name, waiver.layer) for name in paths_above(path)):
-                return waiver.reason
-        return None
+        kind = type_name.lower()
+        design = Design.MC_DROPOUT if "dropout" in kind else Design.BATCH_STATISTICS if "norm" in kind else None
+        found = (waiver for waiver in self._waivers if waiver.intent is design and is_about(waiver, place))
+        return next((waiver.reason for waiver in found), None) if design is not None else None

@@ -15,7 +15,10 @@ from zoo.catalogue import ZOO, Mode, modes, network
 
 import bn_audit
 from bn_audit.errors import UnsupportedFormatError, UsageError
+from bn_audit.options import Options
 from bn_audit.repair.fixing import fix
+from bn_audit.subject.design import DESIGN_CODES, Design
+from bn_audit.subject.waiver import Waiver
 
 NAMES = ("plain_cnn", "resnet", "mlp_bn1d", "with_dropout", "shared_bn", "sync_bn", "averaged_model")
 SCRIPTED = ("plain_cnn", "resnet", "mlp_bn1d", "with_dropout")
@@ -224,22 +227,12 @@ def test_an_error_that_no_flag_sets_right_is_refused(tmp_path: Path, save: Calla
     assert not (tmp_path / "fixed.pt").exists()
 
 
-def test_declared_dropout_keeps_its_mode(tmp_path: Path) -> None:
-    from bn_audit.options import Options
-    from bn_audit.subject.design import DESIGN_CODES, Design
-    from bn_audit.subject.waiver import Waiver
-
+def test_declared_dropout_keeps_its_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.save(network("with_dropout", Mode.TRAIN), tmp_path / "model.pt")
     design = Design.MC_DROPOUT
     waiver = Waiver(codes=DESIGN_CODES[design], reason="samples its predictions", path="model.pt", intent=design)
-    import os
-
-    here = Path.cwd()
-    os.chdir(tmp_path)
-    try:
-        fixed = fix("model.pt", "fixed.pt", options=Options(waivers=(waiver,)))
-    finally:
-        os.chdir(here)
+    monkeypatch.chdir(tmp_path)
+    fixed = fix("model.pt", "fixed.pt", options=Options(waivers=(waiver,)))
     assert fixed.repair is not None
     assert any("samples its predictions" in remark for remark in fixed.repair.remarks)
     kinds = {type(module): module.training for module in loaded(tmp_path / "fixed.pt").modules()}
@@ -261,3 +254,15 @@ def test_the_audit_of_the_copy_is_clean(tmp_path: Path) -> None:
     fixed = fix(tmp_path / "model.pt", tmp_path / "fixed.pt")
     assert {finding.code for finding in fixed.before.reports[0].findings} == {"BN101"}
     assert not bn_audit.check(tmp_path / "fixed.pt").findings
+
+
+def test_a_waiver_may_name_the_model_within_a_checkpoint(tmp_path: Path) -> None:
+    torch.save({"a": network("with_dropout", Mode.TRAIN), "b": network("with_dropout", Mode.TRAIN)}, tmp_path / "c.pt")
+    waiver = Waiver(codes=DESIGN_CODES[Design.MC_DROPOUT], reason="samples", layer="b", intent=Design.MC_DROPOUT)
+    fix(tmp_path / "c.pt", tmp_path / "fixed.pt", options=Options(waivers=(waiver,)))
+    kept = {
+        route: [module.training for module in model.modules() if isinstance(module, nn.Dropout)]
+        for route, model in torch.load(tmp_path / "fixed.pt", weights_only=False).items()
+    }
+    assert not any(kept["a"])
+    assert all(kept["b"])
