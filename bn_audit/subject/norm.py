@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -150,6 +151,12 @@ class NormLayer:
         if self.num_batches_tracked is not None and self.num_batches_tracked.numel == 1:
             detached["num_batches_tracked"] = self.num_batches_tracked.held()
         return replace(self, **detached)  # type: ignore[arg-type]
+
+
+def common_mode(norms: Iterable[NormLayer]) -> Mode:
+    """Return the mode of all batch norms that have one to be in: without statistics both look alike."""
+    modes = {norm.mode for norm in norms if norm.kind.is_batch_norm and norm.has_running_statistics}
+    return modes.pop() if len(modes) == 1 else Mode.UNKNOWN
 
 
 def normalises_with_batch(kind: NormKind, mode: Mode, *, running_statistics: bool | None) -> bool | None:

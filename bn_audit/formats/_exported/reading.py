@@ -15,7 +15,7 @@ from bn_audit.formats._exported.layout import FLAT_PROGRAM, model_names
 from bn_audit.formats._exported.norms import read_norms
 from bn_audit.formats._exported.randomness import random_calls
 from bn_audit.formats._exported.tensors import ProgramTensor, read_payloads, read_state_dict
-from bn_audit.subject.norm import Mode, NormLayer
+from bn_audit.subject.norm import NormLayer, common_mode
 from bn_audit.subject.subject import Facts, Form, Model, RandomCall, Subject
 
 _OPAQUE_CALLS = frozenset(("executorch_call_delegate", "aoti_call_delegate", "triton_kernel_wrapper_functional"))
@@ -100,7 +100,7 @@ def _part(
         route=route,
         form=Form.GRAPH,
         type_name=_root_type(program),
-        mode=_mode(norms),
+        mode=common_mode(norms),
         modules=program.modules.nodes(),
         tensors=tuple(tensor.ref for tensor in weights.values()),
         takes_gradients=None if not gradients or None in gradients else any(gradients),
@@ -118,12 +118,6 @@ def _root_type(program: Program) -> str | None:
     """Return the class of the root; the exporter's own wrapper around some models tells nothing."""
     found = program.modules.types.get("")
     return None if found is None or found.startswith("torch.export.") else found
-
-
-def _mode(norms: tuple[NormLayer, ...]) -> Mode:
-    """Return the mode of all batch norms that have one to be in: without statistics both look alike."""
-    modes = {norm.mode for norm in norms if norm.kind.is_batch_norm and norm.has_running_statistics}
-    return modes.pop() if len(modes) == 1 else Mode.UNKNOWN
 
 
 def _gradients(parts: list[_Part]) -> Facts:

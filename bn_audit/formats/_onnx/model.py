@@ -13,7 +13,7 @@ from bn_audit.formats._onnx.norms import read_norms
 from bn_audit.formats._onnx.random_calls import random_calls
 from bn_audit.formats._onnx.reading import Reading
 from bn_audit.formats._onnx.scopes import open_scope
-from bn_audit.subject.norm import Mode, NormLayer
+from bn_audit.subject.norm import NormLayer, common_mode
 from bn_audit.subject.subject import Facts, Form, Model, Subject
 
 
@@ -50,15 +50,9 @@ def _model(body: Body, norms: tuple[NormLayer, ...]) -> Model:
         route="",
         form=Form.GRAPH,
         type_name=next((root for root in roots if root is not None), body.graph.name or None),
-        mode=_mode(norms),
+        mode=common_mode(norms),
         tensors=tuple(body.graph.constants.values()),
     )
-
-
-def _mode(norms: tuple[NormLayer, ...]) -> Mode:
-    """Return the mode of all batch norms that have one to be in: without statistics both look alike."""
-    modes = {norm.mode for norm in norms if norm.kind.is_batch_norm and norm.has_running_statistics}
-    return modes.pop() if len(modes) == 1 else Mode.UNKNOWN
 
 
 def _unread(record: ModelRecord, reading: Reading) -> tuple[str, ...]:
