@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from bn_audit.errors import ArtifactError
+from bn_audit.subject.finding import Location
 from bn_audit.subject.norm import NormLayer
 from bn_audit.subject.subject import Subject
 from bn_audit.subject.tensor import TensorRef
@@ -87,6 +88,11 @@ class LayerValues:
         """True where all tensors have one length and are finite, so that channels can be compared."""
         columns = self.columns.values()
         return len({len(column.values) for column in columns}) <= 1 and all(column.finite for column in columns)
+
+    @property
+    def variance_location(self) -> Location:
+        """Where a finding about the running variances points."""
+        return replace(self.norm.location, tensor="running_var")
 
     @property
     def has_initial_statistics(self) -> bool:

@@ -26,7 +26,7 @@ from bn_audit.rules._figures import LISTED, readable
 from bn_audit.rules._layers import counted, norm_counts
 from bn_audit.rules._values import LayerValues, values_of
 from bn_audit.rules.statistics._order import looks_swapped
-from bn_audit.subject.finding import EvidenceValue, Finding, Location, Severity
+from bn_audit.subject.finding import EvidenceValue, Finding, Severity
 from bn_audit.subject.subject import Facts, Subject
 
 
@@ -49,7 +49,7 @@ def check(subject: Subject) -> Iterator[Finding]:
         yield RULE.finding(
             f"{having} negative running variances, down to {readable(worst.least_variance)} "
             f"(in {worst.norm.path or '(root)'})",
-            locations=tuple(map(_location, layers)),
+            locations=tuple(layer.variance_location for layer in layers),
             evidence={
                 "layers": len(layers),
                 "lowest": worst.least_variance,
@@ -57,10 +57,6 @@ def check(subject: Subject) -> Iterator[Finding]:
             },
         )
     values.raise_for_errors()
-
-
-def _location(layer: LayerValues) -> Location:
-    return Location(model=layer.norm.model, path=layer.norm.path, tensor="running_var", node=layer.norm.node)
 
 
 def _described(layer: LayerValues) -> EvidenceValue:

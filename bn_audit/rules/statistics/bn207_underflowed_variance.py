@@ -28,7 +28,7 @@ from bn_audit.rules._channels import live_channels
 from bn_audit.rules._figures import LISTED
 from bn_audit.rules._layers import batch_norm_counts, counted
 from bn_audit.rules._values import SMALLEST_NORMAL, LayerValues, values_of
-from bn_audit.subject.finding import Finding, Location, Severity
+from bn_audit.subject.finding import Finding, Severity
 from bn_audit.subject.subject import Facts, Subject
 
 SMALLEST_FLOAT16 = 2.0**-20
@@ -55,7 +55,7 @@ def check(subject: Subject) -> Iterator[Finding]:
         yield RULE.finding(
             f"{counted(len(found), totals[route], ('has', 'have'), route=route)} zero or underflowed variances "
             f"({dtypes}) in {number} live channel{'' if number == 1 else 's'}",
-            locations=tuple(_location(layer) for layer, _ in found),
+            locations=tuple(layer.variance_location for layer, _ in found),
             evidence={
                 "layers": len(found),
                 "channels": number,
@@ -81,10 +81,6 @@ def underflowed_channels(layer: LayerValues) -> list[int]:
     if means is None or len(vanishing) > SHARE_OF_DEAD * len(variances):
         return vanishing
     return [channel for channel in vanishing if abs(means[channel]) >= SMALLEST_NORMAL]
-
-
-def _location(layer: LayerValues) -> Location:
-    return Location(model=layer.norm.model, path=layer.norm.path, tensor="running_var", node=layer.norm.node)
 
 
 RULE = Rule(
