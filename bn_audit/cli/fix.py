@@ -79,14 +79,7 @@ def fix(
             tier="quick",
             inputs=inputs,
             inputs_file=inputs_file,
-            batch_axis=None,
-            device="cpu",
-            dtype=None,
-            threads=None,
-            seed=0,
             trust=trust,
-            time_limit=600.0,
-            memory_limit=None,
         )
         options = Options(fail_on=fail_on, sweep=None if batch_sizes is None else running, running=running)
         options = configured(options, settings, configuration.given(context))

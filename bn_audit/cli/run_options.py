@@ -92,14 +92,14 @@ def how_to_run(
     tier: str,
     inputs: list[str] | None,
     inputs_file: str | None,
-    batch_axis: int | None,
-    device: str,
-    dtype: str | None,
-    threads: int | None,
-    seed: int,
     trust: bool,
-    time_limit: float,
-    memory_limit: str | None,
+    batch_axis: int | None = None,
+    device: str = "cpu",
+    dtype: str | None = None,
+    threads: int | None = None,
+    seed: int = 0,
+    time_limit: float = 600.0,
+    memory_limit: str | None = None,
 ) -> SweepOptions:
     """Return how to run models; without `sizes` at the default ones.
 
