@@ -222,3 +222,14 @@ def is_random(figures: Mapping[str, Figures]) -> bool:
     """Return whether randomness is live, so that only what keeps seed and place can be compared."""
     repeat = found(figures, Repeat)
     return repeat is not None and repeat.is_random
+
+
+def is_steady(figures: Mapping[str, Figures]) -> bool:
+    """Return whether the same batch gives the same answer."""
+    return not is_random(figures)
+
+
+def depends_on_content(figures: Mapping[str, Figures]) -> bool:
+    """Return whether what the companions hold was confirmed to change an answer."""
+    confirmation = found(figures, Confirmation)
+    return confirmation is not None and confirmation.content is True

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from bn_audit.errors import RunError
 from bn_audit.experiments._drawing import draw
-from bn_audit.experiments._results import Confirmation, Sizes, Swaps, Where, figures_of, found, reference_of
+from bn_audit.experiments._results import Sizes, Swaps, Where, depends_on_content, figures_of, found, reference_of
 from bn_audit.running import Bench, Experiment, Figures
 from bn_audit.subject.run import Batch
 
@@ -20,10 +20,10 @@ FEW = 3
 def measure(bench: Bench, figures: Mapping[str, Figures]) -> Figures:
     """Return the places at which samples meet."""
     swaps = found(figures, Swaps)
-    if swaps is None or (bench.job.tier == "quick" and not _depends(figures)):
+    if swaps is None or (bench.job.tier == "quick" and not depends_on_content(figures)):
         return figures_of(Where(localisation=None))
     try:
-        if swaps.worst is not None and _depends(figures):
+        if swaps.worst is not None and depends_on_content(figures):
             base, index = reference_of(figures).batch, swaps.worst.index
             return figures_of(_followed(bench, base, swaps.worst.batch, swaps.worst.probe, index))
         return figures_of(_hidden(bench, figures, swaps))
@@ -54,11 +54,6 @@ def _hidden(bench: Bench, figures: Mapping[str, Figures], swaps: Swaps) -> Where
 def _failed(figures: Mapping[str, Figures], size: int) -> bool:
     sizes = found(figures, Sizes)
     return sizes is not None and any(run.batch_size <= size and run.outputs is None for run in sizes.runs)
-
-
-def _depends(figures: Mapping[str, Figures]) -> bool:
-    confirmation = found(figures, Confirmation)
-    return confirmation is not None and confirmation.content is True
 
 
 EXPERIMENT = Experiment(name="localisation", summary="where samples meet", order=100, measure=measure)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from bn_audit.errors import RunError
 from bn_audit.experiments._comparing import largest_effect
-from bn_audit.experiments._results import ModeGap, axes_from, figures_of, is_random, reference_of
+from bn_audit.experiments._results import ModeGap, axes_from, figures_of, is_steady, reference_of
 from bn_audit.running import Bench, Experiment, Figures
 from bn_audit.subject.run import Outputs
 
@@ -31,15 +31,11 @@ def _outputs(bench: Bench, figures: Mapping[str, Figures], *, training: bool) ->
         return None  # batch norm refuses one value for each channel in training mode
 
 
-def _is_steady(figures: Mapping[str, Figures]) -> bool:
-    return not is_random(figures)
-
-
 EXPERIMENT = Experiment(
     name="mode-gap",
     summary="norm layers in evaluation against training mode",
     order=70,
     measure=measure,
     tiers=("full",),
-    concerns=_is_steady,
+    concerns=is_steady,
 )

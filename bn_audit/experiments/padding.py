@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from bn_audit.errors import RunError
 from bn_audit.experiments._comparing import largest_effect
-from bn_audit.experiments._results import Padding, axes_from, figures_of, is_random, reference_of
+from bn_audit.experiments._results import Padding, axes_from, figures_of, is_steady, reference_of
 from bn_audit.running import Bench, Experiment, Figures
 from bn_audit.subject.run import Array, Outputs
 
@@ -38,15 +38,11 @@ def _cropped(padded: Array, plain: Array) -> Array:
     return padded[tuple(slice(0, size) for size in plain.shape)]
 
 
-def _is_steady(figures: Mapping[str, Figures]) -> bool:
-    return not is_random(figures)
-
-
 EXPERIMENT = Experiment(
     name="padding",
     summary="inputs padded as beside a larger companion",
     order=78,
     measure=measure,
     tiers=("full",),
-    concerns=_is_steady,
+    concerns=is_steady,
 )

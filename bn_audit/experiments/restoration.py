@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from bn_audit.errors import RunError
 from bn_audit.experiments._comparing import largest_effect, row_of
 from bn_audit.experiments._results import (
-    Confirmation,
     Counts,
     Restoration,
     Swap,
     Swaps,
     axes_from,
+    depends_on_content,
     figures_of,
     found,
     reference_of,
@@ -70,16 +70,11 @@ def _restores(bench: Bench, figures: Mapping[str, Figures], swap: Swap, paths: S
     return largest_effect(row_of(base, axes, swap.index), row_of(swapped, axes, swap.index), axes) == 0.0
 
 
-def _depends(figures: Mapping[str, Figures]) -> bool:
-    confirmation = found(figures, Confirmation)
-    return confirmation is not None and confirmation.content is True
-
-
 EXPERIMENT = Experiment(
     name="restoration",
     summary="norm layers that, set to evaluation, take the dependence away",
     order=90,
     measure=measure,
     tiers=("full",),
-    concerns=_depends,
+    concerns=depends_on_content,
 )
