@@ -22,12 +22,15 @@ import re
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from typing import TypeVar
 
 from bn_audit.errors import TensorUnavailableError
 from bn_audit.recognition.description import HeldTensor, ModuleDescription
 from bn_audit.subject.finding import Confidence
 from bn_audit.subject.norm import Mode, ModeOrigin, NormKind, NormLayer, normalises_with_batch
 from bn_audit.subject.tensor import TensorRef
+
+Held = TypeVar("Held")
 
 MEAN_NAMES = ("running_mean", "moving_mean", "running_avg_mean", "stored_mean")
 """Names under which layers keep their mean."""
@@ -97,7 +100,7 @@ def norm_of_module(
         return None
     attributes = module.attributes
     held = {**_shelved(module.attributes), **module.buffers, **module.parameters}
-    mean, variance = _first(held, MEAN_NAMES), _first(held, VARIANCE_NAMES)
+    mean, variance = first_of(held, MEAN_NAMES), first_of(held, VARIANCE_NAMES)
     weight, bias = _affine(held, WEIGHT_NAMES), _affine(held, BIAS_NAMES)
     has_statistics = any(held.get(name) is not None for name in STATISTIC_NAMES)
     is_either = verdict.kind.is_batch_norm and verdict.confidence is not Confidence.HIGH and not has_statistics
@@ -225,7 +228,8 @@ def _shelved(attributes: Mapping[object, object]) -> dict[str, HeldTensor | None
     return {name: held for name in STATISTIC_NAMES if isinstance(held := attributes.get(name), HeldTensor)}
 
 
-def _first(held: Mapping[str, HeldTensor | None], names: tuple[str, ...]) -> HeldTensor | None:
+def first_of(held: Mapping[str, Held | None], names: tuple[str, ...]) -> Held | None:
+    """Return the tensor of the first of these names under which there is one."""
     return next((tensor for name in names if (tensor := held.get(name)) is not None), None)
 
 
@@ -238,7 +242,7 @@ def _affine(held: Mapping[str, HeldTensor | None], names: tuple[str, ...]) -> He
         if (tensor := held.get(name)) is not None
         and (tensor.uninitialised or is_per_channel(tensor.ref) or tensor.ref.shape in shapes)
     }
-    return _first(fitting, names)
+    return first_of(fitting, names)
 
 
 def is_per_channel(ref: TensorRef) -> bool:

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from bn_audit.recognition.modules import BIAS_NAMES, STATISTIC_NAMES, WEIGHT_NAMES
+from bn_audit.recognition.modules import BIAS_NAMES, STATISTIC_NAMES, WEIGHT_NAMES, first_of
 from bn_audit.subject.finding import Confidence
 from bn_audit.subject.norm import NormLayer
 from bn_audit.subject.subject import OrphanTensors
@@ -45,7 +45,7 @@ def orphans_of(
     known = {norm.path for norm in norms}
     orphans = []
     for path, group in groups.items():
-        weight, bias = _first(group, WEIGHT_NAMES), _first(group, BIAS_NAMES)
+        weight, bias = first_of(group, WEIGHT_NAMES), first_of(group, BIAS_NAMES)
         if (
             path in known
             or weight is None
@@ -129,7 +129,3 @@ def _pattern(path: str) -> str:
     The last part keeps its digits, since ``net.1`` and ``net.2`` of a Sequential are different kinds of layer.
     """
     return _INNER_DIGITS.sub("*", path)
-
-
-def _first(group: Group, names: tuple[str, ...]) -> TensorRef | None:
-    return next((group[name] for name in names if name in group), None)

@@ -24,6 +24,7 @@ from bn_audit.recognition.modules import (
     SPREAD_NAMES,
     VARIANCE_NAMES,
     WEIGHT_NAMES,
+    first_of,
     is_per_channel,
 )
 from bn_audit.recognition.orphans import orphans_of
@@ -85,7 +86,7 @@ def _by_prefix(tensors: Mapping[str, TensorRef]) -> dict[str, dict[str, TensorRe
 
 
 def _norm_of_group(group: Mapping[str, TensorRef], *, model: str, path: str) -> NormLayer | None:
-    mean, variance = _first(group, MEAN_NAMES), _first(group, VARIANCE_NAMES)
+    mean, variance = first_of(group, MEAN_NAMES), first_of(group, VARIANCE_NAMES)
     weight, bias = _affine(group, WEIGHT_NAMES), _affine(group, BIAS_NAMES)
     counter = group.get(_COUNTER)
     if not _keeps_statistics_of_batches(group, path, mean, variance):
@@ -114,7 +115,7 @@ def _norm_of_group(group: Mapping[str, TensorRef], *, model: str, path: str) -> 
 def _keeps_statistics_of_batches(
     group: Mapping[str, TensorRef], path: str, mean: TensorRef | None, variance: TensorRef | None
 ) -> bool:
-    weight = _first(group, WEIGHT_NAMES)
+    weight = first_of(group, WEIGHT_NAMES)
     if weight is None and _COUNTER not in group and _observes(group, path):
         return False
     is_certain = _COUNTER in group or weight is not None
@@ -137,11 +138,7 @@ def _affine(group: Mapping[str, TensorRef], names: tuple[str, ...]) -> TensorRef
     """Return the first with the shape of a scale, or of the statistics; a kernel beside ``gamma`` is none."""
     shapes = {group[name].shape for name in (*MEAN_NAMES, *VARIANCE_NAMES) if name in group}
     fitting = {name: group[name] for name in names if name in group}
-    return _first(
+    return first_of(
         {name: ref for name, ref in fitting.items() if is_per_channel(ref) or ref.shape in shapes},
         names,
     )
-
-
-def _first(group: Mapping[str, TensorRef], names: tuple[str, ...]) -> TensorRef | None:
-    return next((group[name] for name in names if name in group), None)

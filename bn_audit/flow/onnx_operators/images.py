@@ -13,7 +13,7 @@ from bn_audit.flow.cells import EACH, LINE, SAME, Cells, ShapeConflictError, Und
 from bn_audit.flow.joining import padded
 from bn_audit.flow.lookup import any_of, looked_up
 from bn_audit.flow.movement import axis_of, reshaped, sliced, taken
-from bn_audit.flow.onnx_operators.indexing import indices_at
+from bn_audit.flow.onnx_operators.indexing import by_data, indices_at
 from bn_audit.flow.onnx_operators.reducing import spread_line
 from bn_audit.flow.reduction import reduced
 from bn_audit.flow.tokens import mixed, token
@@ -226,10 +226,6 @@ def deformable(call: Call) -> Result:
     return result
 
 
-def unknown_shape(call: Call) -> Result:
-    raise UndecidableError(f"the shape of what {call.node.op} gives depends on the data")
-
-
 TABLE: dict[str, Handler] = {
     "Resize": resize,
     "Upsample": resize,
@@ -243,5 +239,5 @@ TABLE: dict[str, Handler] = {
     "DFT": fourier,
     "STFT": short_fourier,
     "DeformConv": deformable,
-    "NonMaxSuppression": unknown_shape,
+    "NonMaxSuppression": by_data,
 }

@@ -25,16 +25,12 @@ from typing import TYPE_CHECKING
 from bn_audit.interfaces import Rule
 from bn_audit.rules._figures import LISTED
 from bn_audit.rules._layers import several
+from bn_audit.rules.loading._keys import has_keys_to_fit
 from bn_audit.subject.finding import Finding, Location, Severity
 from bn_audit.subject.subject import Subject
 
 if TYPE_CHECKING:
     from bn_audit.subject.key_alignment import KeyAlignment
-
-
-def concerns(subject: Subject) -> bool:
-    """Return whether names were fitted to those of another artifact."""
-    return subject.loading is not None or subject.comparison is not None
 
 
 def check(subject: Subject) -> Iterator[Finding]:
@@ -63,7 +59,7 @@ RULE = Rule(
     name="foreign-names",
     summary="names of another framework (gamma, beta, moving_mean, moving_variance)",
     severity=Severity.NOTE,
-    concerns=concerns,
+    concerns=has_keys_to_fit,
     check=check,
     remedy="Rename the tensors when converting, and check eps and momentum of every layer along with them.",
     compares=True,
