@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from bn_audit.reporters._fold import fold_line
 from bn_audit.reporters._words import plural
 from bn_audit.styled import clean
+from bn_audit.subject.effect import share_text
 from bn_audit.subject.observation import (
     CANNOT_RUN,
     CONTENT,
@@ -199,17 +200,6 @@ def _by(effect: float | None) -> str:
 def effect_text(effect: float | None) -> str:
     """Return an effect with three digits; ``-`` where it is not known, ``0`` for equal bits."""
     return "-" if effect is None else f"{effect:.3g}"
-
-
-MANY_TIMES = 10
-"""From here on an effect is told as a multiple: a percentage of thousands is hard to read."""
-
-
-def share_text(effect: float) -> str:
-    """Return an effect as a part of something: ``13%``, ``1.3e-06`` where that is too little, ``30 times the size``."""
-    if math.isfinite(effect) and abs(effect) >= MANY_TIMES:
-        return f"{effect:.3g} times the size"
-    return f"{100 * effect:.3g}%" if 0.001 <= abs(effect) < MANY_TIMES else effect_text(effect)
 
 
 def time_text(size: SizeResult) -> str:

@@ -10,6 +10,7 @@ from bn_audit.rules._figures import LISTED, figure, readable
 from bn_audit.rules._layers import ONNX_ORIGINS
 from bn_audit.rules.mode._flags import is_evaluating, is_training
 from bn_audit.subject.design import Design
+from bn_audit.subject.effect import share_text
 from bn_audit.subject.finding import EvidenceValue, Location, Severity
 from bn_audit.subject.norm import NormLayer
 from bn_audit.subject.run_verdict import CONTENT, INCONCLUSIVE, INDEPENDENT, POSITION, RNG, SIZE, STATEFUL
@@ -100,17 +101,9 @@ def listed(places: Iterable[Place]) -> str:
     return ", ".join(different[:3]) + more
 
 
-MANY_TIMES = 10
-"""From here on an effect is told as a multiple: a percentage of thousands is hard to read."""
-
-
 def share(effect: float) -> str:
     """Return an effect as a part of a sample's largest output, such as ``12%``, or ``3.2e-07`` where it is tiny."""
-    if effect == float("inf"):
-        return "beyond any measure"
-    if effect >= MANY_TIMES:
-        return f"{readable(effect)} times the size"
-    return f"{readable(100 * effect)}%" if effect >= 1e-4 else readable(effect)
+    return "beyond any measure" if effect == float("inf") else share_text(effect)
 
 
 def by_how_much(run: Observation) -> str:
