@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bn_audit.reporters._observation import ran_sizes, sizes_text, verdict_word
+from bn_audit.reporters._words import plural
 from bn_audit.styled import clean
 from bn_audit.subject.observation import CANNOT_RUN, INCONCLUSIVE, INDEPENDENT, RNG, STATEFUL, Observation
 
@@ -32,6 +33,9 @@ def gaps(observation: Observation, *, is_silent: bool, is_failed: bool) -> Itera
         yield f"failed at batch size {sizes_text(failed)}"
     if observation.fixed_batch is not None:
         yield f"takes no batch size but {observation.fixed_batch}"
+    unjudged = sum(output.batch_axis is None for output in observation.outputs)
+    if unjudged and observation.verdict != INCONCLUSIVE:
+        yield f"{unjudged} of {plural(len(observation.outputs), 'output')} not judged"
     if observation.is_untrained:
         yield "untrained, so the run certifies nothing"
 

@@ -12,7 +12,16 @@ from hand_made_sweeps import observation, size
 from bn_audit.reporters._log_scale import LogScale, log_scale
 from bn_audit.reporters.text import REPORTER
 from bn_audit.subject.finding import Severity
-from bn_audit.subject.observation import CANNOT_RUN, CONTENT, INCONCLUSIVE, POSITION, RNG, SIZE, STATEFUL
+from bn_audit.subject.observation import (
+    CANNOT_RUN,
+    CONTENT,
+    INCONCLUSIVE,
+    POSITION,
+    RNG,
+    SIZE,
+    STATEFUL,
+    OutputResult,
+)
 from bn_audit.subject.report import Failed, Skipped
 
 STYLE = re.compile(r"\x1b\[[0-9;]*m")
@@ -175,6 +184,10 @@ def test_clean_says_with_what_the_model_was_run():
         ({"flags": (STATEFUL,)}, "pass (no findings; answers change with what ran before)"),
         ({"is_untrained": True}, "pass (no findings; untrained, so the run certifies nothing)"),
         ({"fixed_batch": 4}, "pass (no findings; takes no batch size but 4)"),
+        (
+            {"outputs": (OutputResult(name="loss", dtype="float32", shape=(), batch_axis=None),)},
+            "pass (no findings; 1 of 1 output not judged)",
+        ),
         (
             {"sizes": (size(1, None, status="failed"), size(8))},
             "pass (no findings; failed at batch size 1)",

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import bn_audit
+from bn_audit.reporters._verdict import PASS, verdict
+from bn_audit.subject.finding import Severity
 
 SAMPLES = 16
 
@@ -214,3 +216,29 @@ def test_similarities_within_a_batch_are_said_to_depend_on_it(function: Callable
     model.last = nn.Identity()
     report = bn_audit.sweep(model, inputs=rows(), batch_sizes=(1, 2, 4), threads=1)
     assert (report.failed, {finding.code for finding in report.findings}) == ((), {"BN401"})
+
+
+class WithLoss(nn.Module):
+    """Gives a figure about the whole batch beside its answers."""
+
+    def __init__(self, loss: Callable[[Tensor], object]) -> None:
+        super().__init__()
+        self.layer, self.loss = nn.Linear(8, 4), loss
+
+    def forward(self, x: Tensor) -> tuple[Tensor, object]:
+        answer = self.layer(x)
+        return answer, self.loss(answer)
+
+
+@pytest.mark.parametrize(
+    ("loss", "severities"), [(lambda y: y.pow(2).mean(), [Severity.NOTE]), (lambda _: torch.ones(()), [])]
+)
+def test_an_output_for_the_whole_batch_is_not_judged(
+    loss: Callable[[Tensor], object], severities: list[Severity]
+) -> None:
+    torch.manual_seed(0)
+    report = bn_audit.sweep(WithLoss(loss).eval(), inputs=rows(), batch_sizes=(1, 2, 4), threads=1)
+    assert [(finding.code, finding.severity) for finding in report.findings] == [("BN410", item) for item in severities]
+    said = verdict(report, Severity.ERROR)
+    assert said.word == PASS
+    assert "1 of 2 outputs not judged" in said.details

@@ -26,7 +26,7 @@ from collections.abc import Iterator
 
 from bn_audit.interfaces import Rule
 from bn_audit.rules._layers import several
-from bn_audit.rules._observed import apart, batch_norm_at, locations, named, observed, reporter_of, was_run
+from bn_audit.rules._observed import apart, batch_norm_at, locations, named, observed, quoted, reporter_of, was_run
 from bn_audit.subject.finding import Finding, Severity
 from bn_audit.subject.run_verdict import CONTENT
 from bn_audit.subject.subject import Facts, Subject
@@ -46,11 +46,15 @@ def check(subject: Subject) -> Iterator[Finding]:
     )
     behind = f", and in {several(len(places) - 1, 'more place')} behind it" if len(places) > 1 else ""
     where = f" of '{run.model}'" if run.model else ""
+    unjudged = [output.name for output in run.outputs if output.batch_axis is None]
+    meant = f"; output {quoted(unjudged)} has no axis for the samples and may be meant to" if unjudged else ""
+    without = "an output that has an axis for them" if unjudged else "an output today"
     yield RULE.finding(
-        f"samples{where} mix without effect on an output today: first at {named(places[0])}"
-        f"{f' (see {codes[0]})' if codes else ''}{behind}",
+        f"samples{where} mix without effect on {without}: first at {named(places[0])}"
+        f"{f' (see {codes[0]})' if codes else ''}{behind}{meant}",
         locations=locations(run, *places),
         evidence={"places": len(places), "causes": [*codes], "runner": run.runner},
+        severity=Severity.NOTE if unjudged and not codes else None,
     )
 
 

@@ -19,7 +19,7 @@ from bn_audit.rules.batch.bn408_within_numeric_floor import RULE as BN408
 from bn_audit.rules.batch.bn410_latent_mixing import RULE as BN410
 from bn_audit.subject.finding import Severity
 from bn_audit.subject.norm import Mode
-from bn_audit.subject.observation import InputUsed, Place, SizeResult
+from bn_audit.subject.observation import InputUsed, OutputResult, Place, SizeResult
 from bn_audit.subject.subject import Facts
 
 SQUEEZED = "IndexError: Dimension out of range (expected to be in range of [-1, 0], but got 1)"
@@ -157,6 +157,19 @@ def test_a_layer_that_mixes_without_effect():
     assert [place.path for place in finding.locations] == ["block.bn", "block"]
     assert finding.evidence["causes"] == ["BN101"]
     assert only(BN410, ran(run=observation(latent=places[2:]))).evidence["causes"] == []
+
+
+def test_an_output_for_the_whole_batch_may_be_what_samples_mix_for():
+    outputs = (
+        OutputResult(name="y", dtype="float32", shape=(8, 3), max_rel=0.0),
+        OutputResult(name="loss", dtype="float32", shape=(), batch_axis=None),
+    )
+    finding = only(BN410, ran(run=observation(latent=(Place(path="a", op="aten.mean.default"),), outputs=outputs)))
+    assert finding.message == (
+        "samples mix without effect on an output that has an axis for them: first at 'a' (aten.mean.default); output "
+        "'loss' has no axis for the samples and may be meant to"
+    )
+    assert finding.severity is Severity.NOTE
 
 
 def test_a_layer_that_mixes_with_effect_is_no_latent_one():
