@@ -157,8 +157,8 @@ def exit_code(
 ) -> int:
     """Return 0 for nothing at or above `fail_on`, 1 for findings, 3 where something could not be audited.
 
-    3 wins over 1. `strict` counts what was not checked, compared or read, or has no recorded mode, as not audited, and
-    a waiver that waives nothing as a finding; `exit_zero` turns 1 into 0 and leaves 3.
+    3 wins over 1. `strict` counts what was not checked, compared, run or read, or has no recorded mode, as not audited,
+    and a waiver that waives nothing as a finding; `exit_zero` turns 1 into 0 and leaves 3.
     """
     if any(report.failed for report in reports):
         return 3
@@ -174,4 +174,5 @@ def _is_incomplete(report: Report) -> bool:
     uncompared = report.comparison is not None and any(
         not item.by_choice for item in report.comparison.values.not_compared
     )
-    return bool(report.skipped or report.unread or unrecorded or uncompared)
+    unrun = report.observation is not None and len(report.models) > 1
+    return bool(report.skipped or report.unread or unrecorded or uncompared or unrun)

@@ -173,6 +173,9 @@ def test_a_file_with_a_model_that_was_not_run_is_not_called_clean(tmp_path: Path
     )
     assert "verdict: pass (no findings; 1 of 2 models not run)" in both.out
     assert "verdict: clean" in one.out
+    assert (both.code, one.code) == (0, 0)
+    strict = bn_audit_command("sweep", tmp_path / "both.pt", "--trust", "--quick", "--batch-sizes", "1,2", "--strict")
+    assert strict.code == 3
 
 
 def test_a_run_that_was_refused_is_the_reason_of_the_exit_code(tmp_path: Path) -> None:
