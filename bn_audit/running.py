@@ -167,7 +167,7 @@ class Plan(Protocol):
         """Return the batch with every floating-point element changed by one unit in the last place, either way."""
         ...
 
-    def padded(self, batch: Batch, seed: int) -> Batch | None:
+    def padded(self, batch: Batch) -> Batch | None:
         """Return the batch padded with zeros to a larger size along a free axis; None where no axis is free."""
         ...
 

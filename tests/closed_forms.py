@@ -208,7 +208,7 @@ class PlainPlan:
         signs = np.random.default_rng(seed).choice([-np.inf, np.inf], batch["x"].shape).astype(np.float32)
         return {"x": np.nextafter(batch["x"], signs)}
 
-    def padded(self, batch: Batch, seed: int) -> Batch | None:
+    def padded(self, batch: Batch) -> Batch | None:
         return {"x": np.pad(batch["x"], ((0, 0), (0, 2)))} if self.pads else None
 
 

@@ -14,7 +14,7 @@ from bn_audit.subject.run import Array, Outputs
 def measure(bench: Bench, figures: Mapping[str, Figures]) -> Figures:
     """Return the difference on that part of the outputs which the unpadded inputs have too."""
     reference = reference_of(figures)
-    padded = bench.plan.padded(reference.batch, bench.job.seed)
+    padded = bench.plan.padded(reference.batch)
     if padded is None:
         return figures_of(Padding(effect=None))
     bench.say("inputs padded", 1)

@@ -153,7 +153,7 @@ class DrawnBatches:
             for index, (name, values) in enumerate(batch.items())
         }
 
-    def padded(self, batch: Batch, seed: int) -> Batch | None:  # noqa: ARG002 - zeros need no seed; others may
+    def padded(self, batch: Batch) -> Batch | None:
         """Return the batch padded with zeros to a larger size along its free axes; None where no axis is free."""
         if not self.free_axes:
             return None

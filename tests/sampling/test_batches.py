@@ -183,18 +183,18 @@ def test_scaled_real_samples():
 def test_images_and_sequences_are_padded_with_zeros_together():
     pair = plan(spec("int64", (None, "seq"), "ids", highest=9), spec("int64", (None, "seq"), "attention_mask"))
     batch = pair.draw(3, 0)
-    padded = pair.padded(batch, 0)
+    padded = pair.padded(batch)
     assert padded is not None
     assert padded["ids"].shape == padded["attention_mask"].shape == (3, 24)
     assert np.array_equal(padded["ids"][:, :16], batch["ids"])
     assert not padded["attention_mask"][:, 16:].any()
     image = plan(spec(shape=("N", 3, "h", "w")))
-    assert image.padded(image.draw(2, 0), 0)["x"].shape == (2, 3, 96, 96)
+    assert image.padded(image.draw(2, 0))["x"].shape == (2, 3, 96, 96)
 
 
 def test_fixed_sizes_and_features_have_no_padding():
     for fixed in (plan(spec()), plan(spec(shape=("N", "features")))):
-        assert fixed.padded(fixed.draw(2, 0), 0) is None
+        assert fixed.padded(fixed.draw(2, 0)) is None
 
 
 def test_integer_types_are_all_covered():
