@@ -13,6 +13,11 @@ ONNX_ORIGINS = frozenset({ModeOrigin.ONNX_ATTRIBUTE, ModeOrigin.ONNX_LEGACY, Mod
 """Where layers of an ONNX graph state their mode; their statistics are inputs, so none need be stored."""
 
 
+def has_norms(subject: Subject) -> bool:
+    """Return whether there is any normalisation layer."""
+    return bool(subject.norms)
+
+
 def by_model(norms: Iterable[NormLayer]) -> dict[str, list[NormLayer]]:
     """Return the layers by the route of their model, in the artifact's order."""
     groups: dict[str, list[NormLayer]] = {}

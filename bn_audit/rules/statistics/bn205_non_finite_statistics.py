@@ -22,15 +22,10 @@ from collections.abc import Iterator
 
 from bn_audit.interfaces import Rule
 from bn_audit.rules._figures import LISTED
-from bn_audit.rules._layers import counted, norm_counts
+from bn_audit.rules._layers import counted, has_norms, norm_counts
 from bn_audit.rules._values import LayerValues, values_of
 from bn_audit.subject.finding import EvidenceValue, Finding, Location, Severity
 from bn_audit.subject.subject import Facts, Subject
-
-
-def concerns(subject: Subject) -> bool:
-    """Return whether there is any normalisation layer."""
-    return bool(subject.norms)
 
 
 def check(subject: Subject) -> Iterator[Finding]:
@@ -80,7 +75,7 @@ RULE = Rule(
     summary="NaN or infinity in statistics or affine parameters",
     severity=Severity.ERROR,
     needs=Facts.VALUES,
-    concerns=concerns,
+    concerns=has_norms,
     check=check,
     remedy="Go back to a checkpoint before the overflow, or reset the statistics and estimate them again on training "
     "data in float32.",

@@ -32,7 +32,7 @@ from collections.abc import Iterator
 from bn_audit.interfaces import Rule
 from bn_audit.rules._drift import drifts_of
 from bn_audit.rules._figures import LISTED
-from bn_audit.rules._layers import ONNX_ORIGINS, counted, norm_counts, several
+from bn_audit.rules._layers import ONNX_ORIGINS, counted, has_norms, norm_counts, several
 from bn_audit.rules._values import values_of
 from bn_audit.rules.statistics._order import looks_swapped
 from bn_audit.subject.finding import Confidence, EvidenceValue, Finding, Location, Severity
@@ -41,11 +41,6 @@ from bn_audit.subject.subject import Facts, Subject
 
 TORCH_LAYERS = "torch.nn.modules.batchnorm."
 """Classes of torch itself: their forward pass requires both statistics or neither."""
-
-
-def concerns(subject: Subject) -> bool:
-    """Return whether there is any normalisation layer."""
-    return bool(subject.norms)
 
 
 def check(subject: Subject) -> Iterator[Finding]:
@@ -177,7 +172,7 @@ RULE = Rule(
     name="shape-or-order-mismatch",
     summary="tensor lengths disagree, or mean and variance look swapped",
     severity=Severity.ERROR,
-    concerns=concerns,
+    concerns=has_norms,
     supersedes=("BN212", "BN224"),
     check=check,
     remedy="Prune all tensors of a layer together with num_features; check the order of the tensors in the conversion.",

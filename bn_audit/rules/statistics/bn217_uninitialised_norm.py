@@ -21,14 +21,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bn_audit.interfaces import Rule
-from bn_audit.rules._layers import by_model, counted, norm_counts, surest
+from bn_audit.rules._layers import by_model, counted, has_norms, norm_counts, surest
 from bn_audit.subject.finding import Finding, Severity
 from bn_audit.subject.subject import Subject
-
-
-def concerns(subject: Subject) -> bool:
-    """Return whether there is any normalisation layer."""
-    return bool(subject.norms)
 
 
 def check(subject: Subject) -> Iterator[Finding]:
@@ -49,7 +44,7 @@ RULE = Rule(
     name="uninitialised-norm",
     summary="norm layer that never saw data (LazyBatchNorm, ActNorm)",
     severity=Severity.ERROR,
-    concerns=concerns,
+    concerns=has_norms,
     check=check,
     remedy="Run one representative batch through the model, train it, and save it afterwards.",
 )
