@@ -91,7 +91,10 @@ def named(place: Place) -> str:
 
 def apart(places: Iterable[Place]) -> list[Place]:
     """Return the first place of each layer or node, in their order."""
-    return list({(place.path, place.node): place for place in reversed(list(places))}.values())[::-1]
+    found: dict[tuple[str, str | None], Place] = {}
+    for place in places:
+        found.setdefault((place.path, place.node), place)
+    return list(found.values())
 
 
 def listed(places: Iterable[Place]) -> str:

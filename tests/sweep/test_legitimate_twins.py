@@ -218,6 +218,50 @@ def test_similarities_within_a_batch_are_said_to_depend_on_it(function: Callable
     assert (report.failed, {finding.code for finding in report.findings}) == ((), {"BN401"})
 
 
+class Packed(nn.Module):
+    """Sorts its samples by length, and back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.cell = nn.Embedding(20, 8), nn.GRU(8, 8, batch_first=True)
+
+    def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        packed = nn.utils.rnn.pack_padded_sequence(self.table(tokens), lengths, batch_first=True, enforce_sorted=False)
+        return self.cell(packed)[1][-1]
+
+
+class Experts(nn.Module):
+    """Gives each sample to the expert that it asks for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate, self.experts = nn.Linear(8, 3), nn.ModuleList(nn.Linear(8, 8) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        chosen, answer = self.gate(x).argmax(-1), torch.zeros_like(x)
+        for number, expert in enumerate(self.experts):
+            answer = answer.index_copy(0, (rows := (chosen == number).nonzero()[:, 0]), expert(x[rows]))
+        return answer
+
+
+@pytest.mark.parametrize(
+    ("model", "given"),
+    [
+        (Packed, lambda: {"tokens": torch.randint(1, 20, (SAMPLES, 7)), "lengths": torch.arange(SAMPLES) % 5 + 3}),
+        (Experts, rows),
+    ],
+)
+def test_samples_that_are_sorted_or_routed_are_a_note_at_most(
+    model: type[nn.Module], given: Callable[[], object]
+) -> None:
+    torch.manual_seed(0)
+    report = bn_audit.sweep(model().eval(), inputs=given(), batch_sizes=(1, 2, 4), threads=1)
+    assert report.failed == ()
+    assert {finding.severity for finding in report.findings} <= {Severity.NOTE}
+    assert report.observation is not None
+    assert report.observation.verdict == "independent"
+
+
 class WithLoss(nn.Module):
     """Gives a figure about the whole batch beside its answers."""
 

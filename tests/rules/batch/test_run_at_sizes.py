@@ -172,6 +172,29 @@ def test_an_output_for_the_whole_batch_may_be_what_samples_mix_for():
     assert finding.severity is Severity.NOTE
 
 
+def test_the_first_place_is_named_where_its_layer_comes_back():
+    places = (Place(path="", op="aten.mean.dim"), Place(path="cell", op="aten.mul.Tensor"), Place(path=""))
+    finding = only(BN410, ran(run=observation(latent=places)))
+    assert finding.message.endswith("first at the model's own code (aten.mean.dim), and in 1 more place behind it")
+
+
+@pytest.mark.parametrize(
+    ("op", "severity"),
+    [
+        ("aten.sort.default", Severity.NOTE),
+        ("aten.index_copy.default", Severity.NOTE),
+        ("aten._unique2.default", Severity.NOTE),
+        ("aten.index_add.default", Severity.WARNING),
+        ("aten.scatter_add_.default", Severity.WARNING),
+        ("aten.topk.default", Severity.WARNING),
+        ("aten.mean.dim", Severity.WARNING),
+        ("", Severity.NOTE),
+    ],
+)
+def test_rows_that_may_only_move_are_a_note(op, severity):
+    assert only(BN410, ran(run=observation(latent=(Place(path="", op=op),)))).severity is severity
+
+
 def test_a_layer_that_mixes_with_effect_is_no_latent_one():
     assert outcome(BN410, ran(run=observation("content", latent=(Place(path="a"),)))) == []
     assert outcome(BN410, ran(run=observation())) == []
