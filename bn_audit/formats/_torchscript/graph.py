@@ -28,6 +28,7 @@ from bn_audit.formats._torchscript.values import (
     Uninitialised,
     Value,
     integers,
+    number_of,
     sequence_of,
     tensor_names,
 )
@@ -202,7 +203,7 @@ class Graph:
             probability = named.get("dropout_p", _at(arguments, signature.probability))
             training = Constant(True) if signature.training is None else _at(arguments, signature.training)
             optional = signature.training is None
-        number = _number(probability)
+        number = number_of(probability)
         if optional and (number == 0 or probability == NOTHING):
             return
         self._note(op, place, is_dropout=True, probability=number, live=False if number == 0 else _truth(training))
@@ -239,12 +240,6 @@ def _norm_call(op: str, signature: NormSignature, arguments: tuple[Value, ...], 
 
 def _at(arguments: tuple[Value, ...], place: int | None) -> Value:
     return arguments[place] if place is not None and place < len(arguments) else NOTHING
-
-
-def _number(value: Value) -> float | None:
-    if isinstance(value, Constant) and isinstance(value.value, int | float) and not isinstance(value.value, bool):
-        return float(value.value)
-    return None
 
 
 def _truth(value: Value) -> bool | None:

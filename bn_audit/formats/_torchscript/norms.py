@@ -11,7 +11,7 @@ from bn_audit.containers.torch_file.reading import StoredTensor, TorchFile
 from bn_audit.formats._torchscript.graph import Graph, NormCall
 from bn_audit.formats._torchscript.inputs import Inputs
 from bn_audit.formats._torchscript.tree import ModuleTree, TreeModule
-from bn_audit.formats._torchscript.values import NO_FLAGS, Constant, Slot, Tensor, Value
+from bn_audit.formats._torchscript.values import NO_FLAGS, Constant, Slot, Tensor, Value, number_of
 from bn_audit.subject.finding import Confidence
 from bn_audit.subject.norm import InputOrigin, Mode, ModeOrigin, NormKind, NormLayer
 from bn_audit.subject.tensor import TensorRef
@@ -92,7 +92,7 @@ def _judged(layer: NormLayer, call: NormCall, evidence: Evidence) -> NormLayer:
     source = evidence.inputs.origin(call) if uses is not False else None
     if source in (InputOrigin.PARAMETERS, InputOrigin.INSTANCES):
         uses = False
-    eps, momentum = _number(call.eps), _number(call.momentum)
+    eps, momentum = number_of(call.eps), number_of(call.momentum)
     return replace(
         layer,
         kind=kind,
@@ -258,9 +258,3 @@ def _flags(value: Value) -> frozenset[str]:
 
 def _is_none(value: Value) -> bool:
     return isinstance(value, Constant) and value.value is None
-
-
-def _number(value: Value) -> float | None:
-    if isinstance(value, Constant) and isinstance(value.value, int | float) and not isinstance(value.value, bool):
-        return float(value.value)
-    return None

@@ -167,3 +167,10 @@ def integers(values: Iterable[Value]) -> tuple[int | None, ...]:
         elif isinstance(value, Sequence):
             found.extend(integers(value.items) if not any(isinstance(item, Tensor) for item in value.items) else ())
     return tuple(found)
+
+
+def number_of(value: Value) -> float | None:
+    """Return a constant number; None for anything else, truth values too."""
+    if isinstance(value, Constant) and isinstance(value.value, int | float) and not isinstance(value.value, bool):
+        return float(value.value)
+    return None

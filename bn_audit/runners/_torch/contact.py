@@ -10,7 +10,7 @@ from bn_audit.runners._torch.calling import Parameters, said_errors
 from bn_audit.runners._torch.copying import Original
 from bn_audit.runners._torch.outputs import tensors_in
 from bn_audit.runners._torch.surroundings import seeded, undisturbed
-from bn_audit.runners._torch.watching import Tensors, Watch, tensors_of
+from bn_audit.runners._torch.watching import Origins, Watch, tensors_of
 
 if TYPE_CHECKING:
     import torch
@@ -58,20 +58,14 @@ def first_contacts(
         wants: Whether a layer says what its input looks like.
     """
     import torch
-    from torch.utils.weak import WeakIdKeyDictionary
 
     contacts: dict[str, Contact] = {}
-    sources = WeakIdKeyDictionary({tensor: frozenset({name}) for name, tensor in inputs.items()})
-
-    def see(_func: object, given: Tensors, made: Tensors) -> None:
-        origins = frozenset().union(*(sources.get(tensor, frozenset()) for tensor in given))
-        for tensor in made if origins else ():
-            sources[tensor] = origins
+    origins = Origins(inputs)
 
     def reached(path: str) -> Callable[[torch.nn.Module, object, object], None]:
         def note(child: torch.nn.Module, args: object, kwargs: object) -> None:
             for tensor in tensors_of((args, *kwargs.values()) if isinstance(kwargs, dict) else args):
-                for name in sources.get(tensor, frozenset()) - contacts.keys():
+                for name in origins.of(tensor) - contacts.keys():
                     contacts[name] = Contact(module=child, path=path, shape=tuple(tensor.shape))
             if len(contacts) == len(inputs):
                 raise _AllSeen
@@ -79,7 +73,7 @@ def first_contacts(
         return note
 
     arguments, named = parameters.bind(inputs)
-    with undisturbed(), original.fresh() as fresh, seeded(0), Watch(see):
+    with undisturbed(), original.fresh() as fresh, seeded(0), Watch(origins.see):
         hooks = [
             child.register_forward_pre_hook(reached(path), with_kwargs=True)
             for path, child in fresh.module.named_modules()

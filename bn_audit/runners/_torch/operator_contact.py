@@ -9,7 +9,7 @@ from bn_audit.runners._torch.arrays import dtype_name, dtype_named
 from bn_audit.runners._torch.calling import Parameters, said_errors
 from bn_audit.runners._torch.shapes import TOKENS, Wanted, grids
 from bn_audit.runners._torch.surroundings import seeded, undisturbed
-from bn_audit.runners._torch.watching import Tensors, Watch, tensors_of
+from bn_audit.runners._torch.watching import Origins, Watch, tensors_of
 
 if TYPE_CHECKING:
     import torch
@@ -31,29 +31,23 @@ def wanted_by_operators(
         shapes: Shape without the batch axis, and element type, with which each input is sent in.
     """
     import torch
-    from torch.utils.weak import WeakIdKeyDictionary
 
     inputs = {
         name: torch.ones((TRIAL_BATCH, *shape), dtype=dtype_named(dtype), device=device)
         for name, (shape, dtype) in shapes.items()
     }
-    sources = WeakIdKeyDictionary({tensor: frozenset({name}) for name, tensor in inputs.items()})
+    origins = Origins(inputs)
     found: dict[str, Wanted] = {}
 
     def before(func: Any, arguments: Sequence[object]) -> None:
         for tensor in tensors_of(arguments):
-            for name in sources.get(tensor, frozenset()) - found.keys():
+            for name in origins.of(tensor) - found.keys():
                 wanted = _wanted(str(func), arguments, tensor)
                 if wanted is not None:
                     found[name] = wanted
 
-    def see(_func: object, given: Tensors, made: Tensors) -> None:
-        origins = frozenset().union(*(sources.get(tensor, frozenset()) for tensor in given))
-        for tensor in made if origins else ():
-            sources[tensor] = origins
-
     arguments, named = parameters.bind(inputs)
-    with undisturbed(), seeded(0), Watch(see, before):
+    with undisturbed(), seeded(0), Watch(origins.see, before):
         said_errors(lambda: module(*arguments, **named))
     return found
 

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 START = ((3, 64, 64), (16,), (16, 32), (1, 28, 28), (3, 64), (3, 16, 32, 32))
 """Shapes with which inputs are sent in to see which operator they reach; TorchScript checks ranks on the way."""
 
-SCALARS = {"int": "int64", "bool": "bool", "float": "float64"}
-
 
 def schema_parameters(module: torch.nn.Module) -> Parameters:
     """Return the parameters of a program's forward method.

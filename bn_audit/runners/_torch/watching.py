@@ -103,6 +103,26 @@ def _dispatch_mode() -> Any:
     return Mode
 
 
+class Origins:
+    """Which inputs each tensor was computed from."""
+
+    def __init__(self, inputs: Mapping[str, torch.Tensor]) -> None:
+        from torch.utils.weak import WeakIdKeyDictionary
+
+        self._names = WeakIdKeyDictionary({tensor: frozenset({name}) for name, tensor in inputs.items()})
+
+    def of(self, tensor: torch.Tensor) -> frozenset[str]:
+        """Return the names of the inputs that a tensor depends on."""
+        names: frozenset[str] = self._names.get(tensor, frozenset())
+        return names
+
+    def see(self, _func: object, inputs: Tensors, outputs: Tensors) -> None:
+        """Take in one operator."""
+        names = frozenset().union(*map(self.of, inputs))
+        for tensor in outputs if names else ():
+            self._names[tensor] = names
+
+
 class Trace:
     """A digest of operators and of the shapes and element types that they gave."""
 
