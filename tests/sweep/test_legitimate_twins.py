@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.ao import quantization
 from torch.nn import functional
 
 import bn_audit
@@ -164,6 +165,16 @@ def spectral(normalise: Callable[[nn.Module], nn.Module]) -> nn.Module:
     return trained(model)
 
 
+def statically_quantised() -> nn.Module:
+    """Return a network whose activation ranges were found by calibration: one range, but no companion's."""
+    layers = (quantization.QuantStub(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4), quantization.DeQuantStub())
+    model = nn.Sequential(*layers).eval()
+    model.qconfig = quantization.get_default_qconfig(torch.backends.quantized.engine)
+    quantization.prepare(model, inplace=True)
+    model(rows())
+    return quantization.convert(model)
+
+
 TWINS: dict[str, tuple[Callable[[], nn.Module], Callable[[], object]]] = {
     "spectral norm by hooks": (lambda: spectral(nn.utils.spectral_norm), images),
     "spectral norm": (lambda: spectral(nn.utils.parametrizations.spectral_norm), images),
@@ -177,6 +188,7 @@ TWINS: dict[str, tuple[Callable[[], nn.Module], Callable[[], object]]] = {
     "functional dropout with a switch": (lambda: Calls(lambda own, x: functional.dropout(x, 0.3, own.training)), rows),
     "dropout of nothing": (lambda: Calls(lambda _, x: functional.dropout(x, 0.0, True)), rows),
     "stochastic depth of nothing": (lambda: Calls(lambda _, x: x * x.new_empty(len(x), 1).bernoulli_(1.0)), rows),
+    "static quantisation": (statically_quantised, rows),
     "masked padding": (Tokens, padded_tokens),
     "integers": (Numbers, lambda: torch.randint(0, 9, (SAMPLES, 5))),
     "an axis of one that is no batch": (
