@@ -217,6 +217,15 @@ def test_an_untrained_model_is_not_certified_but_found_guilty() -> None:
     assert observed(ClosedForm(with_mean(0.1), counted=calls)).verdict == "content"
 
 
+def test_calls_that_cannot_be_counted_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_batch: object, seed: int) -> Calls:
+        raise RunError("not under observation")
+
+    monkeypatch.setattr(ClosedForm, "calls", fails)
+    [remark] = [item for item in observed(ClosedForm(row_wise)).remarks if "norm and dropout calls" in item]
+    assert remark == "not measured, norm and dropout calls of one pass: not under observation"
+
+
 def test_outputs_without_an_axis_of_samples_are_named() -> None:
     def forward(x, state):
         return {"loss": x.mean(keepdims=False), "y": row_wise(x, state)}

@@ -298,3 +298,24 @@ def test_an_output_for_the_whole_batch_is_not_judged(
     said = verdict(report, Severity.ERROR)
     assert said.word == PASS
     assert "1 of 2 outputs not judged" in said.details
+
+
+class Table(nn.Module):
+    """Positions that the first call makes and keeps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(6, 3)
+        self.register_buffer("positions", None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.positions is None:
+            self.positions = torch.arange(x.shape[1], dtype=x.dtype)
+        return self.head(x + self.positions)
+
+
+def test_a_table_made_by_the_first_call_is_no_change_of_state() -> None:
+    report = bn_audit.sweep(Table().eval(), inputs="x=float32:6")
+    assert report.observation is not None
+    assert (report.observation.verdict, report.observation.buffers_changed) == ("independent", ())
+    assert "BN505" not in {finding.code for finding in report.findings}

@@ -18,6 +18,7 @@ from bn_audit.runners._torch.state import (
     own_copies,
     plain_parameters,
     restore,
+    rewritten,
 )
 from bn_audit.runners._torch.surroundings import undisturbed
 
@@ -130,7 +131,7 @@ class Original:
             known[:] = [fingerprints(parameters)]
             written = [name for name, found in known[0].items() if found != before[name]]
             replaced = _replaced(parameters, module)
-            return (*differing(saved, held_tensors(module)), *dict.fromkeys((*written, *replaced)))
+            return (*rewritten(saved, held_tensors(module)), *dict.fromkeys((*written, *replaced)))
 
         try:
             yield Fresh(module=module, changed=changed)
@@ -147,7 +148,7 @@ class Original:
         before = {**held_tensors(self.module), **plain_parameters(self.module)}
         module = self.copy(share=False)
         return Fresh(
-            module=module, changed=lambda: differing(before, {**held_tensors(module), **plain_parameters(module)})
+            module=module, changed=lambda: rewritten(before, {**held_tensors(module), **plain_parameters(module)})
         )
 
     def _put_back(

@@ -33,6 +33,11 @@ def differing(before: Mapping[str, torch.Tensor], after: Mapping[str, torch.Tens
     )
 
 
+def rewritten(before: Mapping[str, torch.Tensor], after: Mapping[str, torch.Tensor]) -> tuple[str, ...]:
+    """Return the names whose stored tensors are other ones: a table that the first call makes was not stored."""
+    return tuple(name for name in differing(before, after) if name in before)
+
+
 def plain_parameters(module: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
     """Return the parameters that have values, each once."""
     from torch.nn.parameter import is_lazy
